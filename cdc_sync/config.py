@@ -1,0 +1,320 @@
+"""Every setting, with its unit, its default and one sentence.
+
+Environment variables with the prefix `CDC_SYNC_` and `__` between levels, an optional `.env`, and an
+optional file named by `CDC_SYNC_CONFIG_FILE` (YAML or TOML); the environment wins. Read by `cli` and `app`
+only: the rooms get plain values. `docs/configuration.md` is generated from here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeGuard
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+    YamlConfigSettingsSource,
+)
+
+from cdc_sync.errors import ConfigError
+
+__all__ = ["Settings", "load_settings"]
+
+PREFIX = "CDC_SYNC_"
+CONFIG_FILE = "CDC_SYNC_CONFIG_FILE"
+NO_SUCH_SETTING = "there is no such setting; `cdc-sync config` lists all of them"
+
+
+class Section(BaseModel):
+    """One level of settings; unknown names are refused, so that a typing error is not a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(Section):
+    """The broker, the consumer group and the topics."""
+
+    bootstrap_servers: str = Field(
+        "localhost:9092", description="Brokers to begin with, `host:port`, comma-separated."
+    )
+    group_id: str = Field("commerce-cdc-group", description="Consumer group; replicas share it.")
+    client_id: str = Field(
+        "commerce-cdc-consumer", description="Client id, as broker logs and quotas see it."
+    )
+    topic_prefix: str = Field(
+        "nx.seller.public",
+        description="What precedes the table in a change topic's name (Debezium's prefix and schema).",
+    )
+    dlq_topic: str = Field(
+        "nx.seller.cdc.dlq", description="Topic for dead letters; created when it is missing."
+    )
+    dlq_partitions: int = Field(
+        3, ge=1, description="Partitions of the dead letter topic, when we create it."
+    )
+    dlq_replication_factor: int = Field(
+        -1,
+        ge=-1,
+        description="Replicas of the dead letter topic, when we create it; -1 is the broker's default.",
+    )
+    group_protocol: Literal["classic", "consumer"] = Field(
+        "classic",
+        description="`consumer` is KIP-848 (Kafka 4); on an older broker it falls back to `classic`.",
+    )
+    group_instance_id: str | None = Field(
+        None, description="Static membership: a name that outlives a restart, different for every replica."
+    )
+    session_timeout_ms: int = Field(
+        45_000, ge=1_000, description="Silence after which a member is given up (ms)."
+    )
+    max_poll_interval_ms: int = Field(
+        300_000, ge=10_000, description="How long a rebalance may wait for the work in flight (ms)."
+    )
+    queued_max_kbytes: int = Field(
+        16_384, ge=1_024, description="Records that librdkafka fetches ahead, at most (KiB)."
+    )
+    extra: dict[str, Any] = Field(
+        default_factory=dict,
+        description='Any librdkafka property as JSON, for all clients: `{"security.protocol": "SASL_SSL"}`.',
+    )
+
+
+class TypesenseSettings(Section):
+    """The search server."""
+
+    url: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("http://localhost:8108",),
+        description="`http://host:port`; several, comma-separated, for a cluster (the leader is written to).",
+    )
+    api_key: SecretStr | None = Field(
+        None, description="Secret. A key that may import, delete, export and manage collections and aliases."
+    )
+    api_key_file: Path | None = Field(None, description="File that holds the key, instead of `api_key`.")
+    ca_file: Path | None = Field(None, description="CA certificates for `https`, instead of the system's.")
+    connect_timeout_s: float = Field(5.0, gt=0, description="To connect (s).")
+    request_timeout_s: float = Field(
+        120.0,
+        gt=0,
+        description="To wait for an answer (s). Long on purpose: after it the outcome is unknown.",
+    )
+    max_backoff_s: float = Field(
+        30.0, gt=0, description="Longest pause between tries while Typesense is away (s)."
+    )
+
+    @field_validator("url", mode="before")
+    @classmethod
+    def split_urls(cls, value: Any) -> Any:
+        """Comma-separated text to a tuple of URLs without a trailing slash."""
+        return (
+            tuple(u.strip().rstrip("/") for u in value.split(",") if u.strip())
+            if isinstance(value, str)
+            else value
+        )
+
+    @field_validator("url")
+    @classmethod
+    def check_urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Every URL names a scheme and a host, and no path."""
+        for url in value:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
+                raise ValueError("expected http://host:port or https://host:port")
+        if not value:
+            raise ValueError("expected http://host:port")
+        return value
+
+
+class SyncSettings(Section):
+    """How much is read, held and written at once."""
+
+    max_records: int = Field(1_000, ge=1, description="Records taken from the client at once.")
+    max_waiting_bytes: int = Field(
+        8_388_608,
+        ge=65_536,
+        description="Bytes of records that may wait for one collection before its topics are paused.",
+    )
+    max_waiting_documents: int = Field(
+        10_000, ge=1, description="Documents that may wait for one collection before its topics are paused."
+    )
+    commit_every_s: float = Field(1.0, gt=0, description="Time between commits of what is settled (s).")
+    shutdown_timeout_s: float = Field(
+        20.0, gt=0, description="To finish what was read when asked to stop (s)."
+    )
+    sink: Literal["typesense", "null"] = Field(
+        "typesense", description="`null` drops the documents after all the work: for benchmarks only."
+    )
+
+
+class DebeziumSettings(Section):
+    """What the connector was told, where a message does not say it."""
+
+    unavailable_value: str = Field(
+        "__debezium_unavailable_value",
+        min_length=1,
+        description="The connector's `unavailable.value.placeholder`.",
+    )
+
+
+class SchemaRegistrySettings(Section):
+    """The registry of Avro schemas."""
+
+    url: str | None = Field(None, description="Set: keys and values in the Confluent wire format are read.")
+
+
+class DlqSettings(Section):
+    """When dead letters are too many to be about single records."""
+
+    limit_count: int = Field(100, ge=1, description="Dead letters within the window that may stop the line.")
+    limit_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of the window's records that stops it, if the count is passed too.",
+    )
+    limit_window_s: float = Field(60.0, gt=0, description="The window (s).")
+
+
+class HttpSettings(Section):
+    """`/metrics`, `/healthz`, `/readyz`, `/`."""
+
+    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104  # a pod is scraped from outside
+    port: int = Field(9464, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+
+
+class LogSettings(Section):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severity that is logged."
+    )
+    format: Literal["json", "console", "auto"] = Field(
+        "auto", description="`auto`: console on a terminal, else json."
+    )
+
+
+class Settings(BaseSettings):
+    """All settings, by section."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", env_file=".env", extra="forbid", frozen=True
+    )
+
+    kafka: KafkaSettings = KafkaSettings()
+    typesense: TypesenseSettings = TypesenseSettings()
+    sync: SyncSettings = SyncSettings()
+    debezium: DebeziumSettings = DebeziumSettings()
+    schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
+    dlq: DlqSettings = DlqSettings()
+    http: HttpSettings = HttpSettings()
+    log: LogSettings = LogSettings()
+    mappers: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Mappers of your own, `module:object`, comma-separated; one for a mapped table replaces ours.",
+    )
+
+    @field_validator("mappers", mode="before")
+    @classmethod
+    def split_mappers(cls, value: Any) -> Any:
+        """Comma-separated text to a tuple."""
+        return tuple(m.strip() for m in value.split(",") if m.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def check_key(self) -> Settings:
+        """One source for the key."""
+        if self.typesense.api_key is not None and self.typesense.api_key_file is not None:
+            raise ValueError("typesense.api_key and typesense.api_key_file are both set: keep one")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment, then `.env`, then the file."""
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings, dotenv_settings)
+        path = os.environ.get(CONFIG_FILE)
+        if path:
+            source = TomlConfigSettingsSource if path.endswith(".toml") else YamlConfigSettingsSource
+            sources += (source(settings_cls, Path(path)),)
+        return sources
+
+    def typesense_key(self) -> str:
+        """The key, from the setting or its file. Raises `ConfigError`."""
+        if self.typesense.api_key_file is not None:
+            try:
+                return self.typesense.api_key_file.read_text("utf-8").strip()
+            except OSError as error:
+                raise ConfigError(
+                    f"CDC_SYNC_TYPESENSE__API_KEY_FILE: {error.strerror}: {error.filename}"
+                ) from error
+        if self.typesense.api_key is None or not self.typesense.api_key.get_secret_value():
+            raise ConfigError(
+                "CDC_SYNC_TYPESENSE__API_KEY is not set: set it, or name the file that holds the key in "
+                "CDC_SYNC_TYPESENSE__API_KEY_FILE"
+            )
+        return self.typesense.api_key.get_secret_value()
+
+
+def load_settings() -> Settings:
+    """The settings of this process. Raises `ConfigError` with one line that names the setting."""
+    check_names()
+    path = os.environ.get(CONFIG_FILE)
+    if path and not Path(path).is_file():
+        raise ConfigError(f"{CONFIG_FILE}: no such file: {path}")
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise ConfigError("; ".join(explained(dict(e)) for e in error.errors())) from None
+    except ValueError as error:  # a file that is no YAML or TOML, a variable that is no JSON
+        raise ConfigError(str(error).replace("\n", " ")) from None
+
+
+def check_names() -> None:
+    """Refuse a variable of ours that names no setting; pydantic ignores unknown ones in the environment."""
+    for name in sorted(os.environ):
+        if not name.upper().startswith(PREFIX) or name.upper() == CONFIG_FILE or "_TEST_" in name.upper():
+            continue
+        section, _, setting = name.upper().removeprefix(PREFIX).lower().partition("__")
+        field = Settings.model_fields.get(section)
+        known = field is not None
+        if (
+            field is not None
+            and setting
+            and isinstance(field.annotation, type)
+            and issubclass(field.annotation, Section)
+        ):
+            known = setting.partition("__")[0] in field.annotation.model_fields
+        if not known:
+            raise ConfigError(f"{name}: {NO_SUCH_SETTING}")
+
+
+def is_section(annotation: object) -> TypeGuard[type[Section]]:
+    """Whether a setting is a level of its own."""
+    return isinstance(annotation, type) and issubclass(annotation, Section)
+
+
+def explained(error: dict[str, Any]) -> str:
+    """One validation error as `CDC_SYNC_KAFKA__X: what is wrong`."""
+    name = PREFIX + "__".join(str(part) for part in error["loc"] if not isinstance(part, int)).upper()
+    if error["type"] == "extra_forbidden":
+        return f"{name}: {NO_SUCH_SETTING}"
+    if not error["loc"]:
+        return str(error["msg"]).removeprefix("Value error, ")
+    return f"{name}: {str(error['msg']).removeprefix('Value error, ')}"

@@ -1,0 +1,309 @@
+"""A lane: one ordered stream of writes, on a thread of its own.
+
+The thread that polls adds changes; the lane's thread takes whatever waits, writes it, and puts a
+`Settlement` down to be collected. While it writes, the next batch grows and is compacted, so an idle lane
+writes at once and a busy one writes better batches. There is never more than one batch in flight, and a
+batch is held, not dropped, while the sink is away.
+
+A rejected document that several records were folded into is written again record by record, so that only
+the record at fault becomes a dead letter and the others have their effect.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from enum import Enum
+from typing import TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+
+from cdc_sync.compaction import Asked, Batch, Pending
+from cdc_sync.errors import Abandoned, MappingError, RecordError, RejectedError, TransientError
+from cdc_sync.model import DocumentChange, Partition, Record, Rejection, Skip
+from cdc_sync.offsets import Outcome, Span
+from cdc_sync.protocols import Sink
+
+__all__ = ["Lane", "LaneState", "Poison", "Settlement"]
+
+T = TypeVar("T")
+Poison = tuple[Record, RecordError]
+
+
+class LaneState(Enum):
+    """What a lane is doing, for readiness and metrics."""
+
+    IDLE = "idle"
+    WRITING = "writing"
+    WAITING = "waiting"
+    """The sink is away; the batch is held."""
+
+
+class Settlement:
+    """A batch that is done with: everything in it is applied, or is poison.
+
+    `apart` are the records that were written one by one after all, because their folded change was
+    refused.
+    """
+
+    __slots__ = ("apart", "batch", "poison", "wrote_at_ms")
+
+    def __init__(
+        self, batch: Batch, poison: Sequence[Poison], apart: Collection[Pending], wrote_at_ms: int
+    ) -> None:
+        self.batch = batch
+        self.poison = poison
+        self.apart = apart
+        self.wrote_at_ms = wrote_at_ms
+
+    def account(self) -> None:
+        """Give every record of the batch its outcome, but for the poison, which has its own."""
+        span_of = self.batch.find_spans()
+        for span, count in self.batch.asked.items():
+            span.outcomes[Outcome.WRITTEN] += count
+        for record, _ in self.poison:
+            span_of(record).outcomes[Outcome.WRITTEN] -= 1
+        for pending in self.batch:
+            if len(pending.records) > 1 and pending not in self.apart:
+                for record in pending.records[:-1]:
+                    outcomes = span_of(record).outcomes
+                    outcomes[Outcome.WRITTEN] -= 1
+                    outcomes[Outcome.COALESCED] += 1
+
+
+class Lane:
+    """One ordered stream of writes into some collections. `add`, `collect`, `revoke` by the polling thread.
+
+    `change_of` maps a record again, when a folded change has to be taken apart. `on_trouble(lane, error)`
+    and `on_recovery(lane)` are called from the lane's thread when the sink goes away and comes back.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        collections: Sequence[str],
+        sink: Sink,
+        change_of: Callable[[Record], DocumentChange | Skip],
+        *,
+        max_waiting_bytes: int,
+        max_waiting_documents: int,
+        max_backoff_s: float = 30.0,
+        on_trouble: Callable[[Lane, TransientError], None] = lambda *_: None,
+        on_recovery: Callable[[Lane], None] = lambda _: None,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self.name = name
+        self.collections = tuple(collections)
+        self.trouble: TransientError | None = None
+        self._sink = sink
+        self._change_of = change_of
+        self._max_waiting_bytes = max_waiting_bytes
+        self._max_waiting_documents = max_waiting_documents
+        self._on_trouble = on_trouble
+        self._on_recovery = on_recovery
+        self._now_ms = now_ms
+        self._changed = threading.Condition()
+        self._waiting = Batch()
+        self._in_flight: Batch | None = None
+        self._revoked: set[Partition] = set()
+        self._stopping = threading.Event()
+        self._settled: deque[Settlement] = deque()
+        self._retrying = Retrying(
+            retry=retry_if_exception_type(TransientError),
+            wait=wait_random_exponential(multiplier=0.2, max=max_backoff_s),
+            sleep=self._sleep,
+            before_sleep=self._report_trouble,
+            reraise=True,
+        )
+        self._thread = threading.Thread(target=self._run, name=f"lane-{name}", daemon=True)
+
+    # Called by the polling thread ------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the lane's thread."""
+        self._thread.start()
+
+    def add(self, changes: Iterable[Asked], spans: Mapping[Partition, Span]) -> list[Poison]:
+        """Let changes wait here, folded; their spans (by partition) are held until they are settled.
+
+        Returns the records that could not be folded.
+        """
+        poison: list[Poison] = []
+        with self._changed:
+            batch = self._waiting
+            for asked in changes:
+                try:
+                    batch.add(asked)
+                except MappingError as error:
+                    poison.append((asked.record, error))
+                    continue
+                batch.asked[spans[asked.record.partition]] += 1
+            self._hold(batch, spans.values())
+            self._changed.notify_all()
+        return poison
+
+    def _hold(self, batch: Batch, spans: Iterable[Span]) -> None:
+        for span in spans:
+            if span in batch.asked:
+                span.hold()
+                batch.spans.append(span)
+
+    def collect(self) -> list[Settlement]:
+        """What has been settled since the last call."""
+        settled = []
+        while self._settled:
+            settled.append(self._settled.popleft())
+        return settled
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as much waits here as is allowed."""
+        return (
+            self._waiting.size_bytes >= self._max_waiting_bytes
+            or len(self._waiting) >= self._max_waiting_documents
+        )
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of the records that wait, folded ones included."""
+        return self._waiting.size_bytes
+
+    @property
+    def waiting_documents(self) -> int:
+        """Documents that wait."""
+        return len(self._waiting)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing waits and nothing is in flight."""
+        with self._changed:
+            return self._in_flight is None and not self._waiting.spans
+
+    @property
+    def state(self) -> LaneState:
+        """What the lane is doing."""
+        if self.trouble is not None:
+            return LaneState.WAITING
+        return LaneState.IDLE if self._in_flight is None else LaneState.WRITING
+
+    def wait(self, until: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until something is so; checked whenever the lane's work changes."""
+        with self._changed:
+            return self._changed.wait_for(until, timeout_s)
+
+    def revoke(self, partitions: Collection[Partition], timeout_s: float) -> None:
+        """Drop what came from these partitions. A request in flight is waited for, then given up."""
+        gone = set(partitions)
+        with self._changed:
+            self._waiting = self._waiting.without(gone)
+            in_flight = self._in_flight
+            if in_flight is None or not any(span.partition in gone for span in in_flight.spans):
+                return
+            self._revoked |= gone
+            self._changed.notify_all()
+            if not self._changed.wait_for(lambda: self._in_flight is not in_flight, timeout_s):
+                self._sink.abort()
+                self._changed.wait_for(lambda: self._in_flight is not in_flight, timeout_s)
+            self._revoked -= gone
+
+    def stop(self, timeout_s: float) -> None:
+        """Let the request in flight end, drop the rest, end the thread."""
+        with self._changed:
+            self._stopping.set()
+            self._changed.notify_all()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._sink.abort()
+            self._thread.join(1.0)
+
+    # The lane's thread -----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._insist(self._sink.open, ())
+        except Abandoned:
+            return
+        batch = self._take()
+        while batch is not None:
+            try:
+                poison, apart = self._write(batch)
+            except Abandoned:
+                batch = self._narrowed(batch)
+                continue
+            with self._changed:
+                self._settled.append(Settlement(batch, poison, apart, self._now_ms()))
+                self._in_flight = None
+                self._changed.notify_all()
+            batch = self._take()
+
+    def _narrowed(self, batch: Batch) -> Batch | None:
+        """What is left of a batch in flight after a revocation; None when the lane stops."""
+        with self._changed:
+            rest = None if self._stopping.is_set() else batch.without(self._revoked)
+            self._in_flight = rest
+            self._changed.notify_all()
+            return rest
+
+    def _take(self) -> Batch | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting.spans or self._stopping.is_set())
+            if self._stopping.is_set():
+                return None
+            self._in_flight, self._waiting = self._waiting, Batch()
+            return self._in_flight
+
+    def _write(self, batch: Batch) -> tuple[list[Poison], list[Pending]]:
+        poison: list[Poison] = []
+        apart: list[Pending] = []
+        for rejection in self._attempt(batch):
+            pending = batch.changes[rejection.key.collection][rejection.key.id]
+            if len(pending.records) == 1:
+                poison.append((pending.records[0], RejectedError(rejection.reason)))
+            else:
+                poison += self._write_apart(pending.records, batch.spans)
+                apart.append(pending)
+        return poison, apart
+
+    def _write_apart(self, records: Sequence[Record], spans: list[Span]) -> list[Poison]:
+        """Records that were folded into one refused change, each by itself, in their order."""
+        poison: list[Poison] = []
+        for record in records:
+            change = self._change_of(record)
+            if isinstance(change, Skip):
+                continue
+            alone = Batch()
+            alone.spans = spans
+            alone.add(Asked(record, change))
+            poison += [(record, RejectedError(r.reason)) for r in self._attempt(alone)]
+        return poison
+
+    def _attempt(self, batch: Batch) -> Sequence[Rejection]:
+        return self._insist(lambda: self._sink.write(batch), batch.spans)
+
+    def _insist(self, call: Callable[[], T], spans: Iterable[Span]) -> T:
+        """Call until the sink does it. Raises `Abandoned` when the work is not ours any more."""
+        partitions = {span.partition for span in spans}
+
+        def attempt() -> T:
+            if self._stopping.is_set() or not partitions.isdisjoint(self._revoked):
+                raise Abandoned(self.name)
+            return call()
+
+        done = self._retrying.copy()(attempt)
+        if self.trouble is not None:
+            self.trouble = None
+            self._on_recovery(self)
+        return done
+
+    def _sleep(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping.is_set() or bool(self._revoked), seconds)
+
+    def _report_trouble(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome is not None else None
+        if isinstance(error, TransientError):
+            known, self.trouble = self.trouble, error
+            if type(known) is not type(error):
+                self._on_trouble(self, error)

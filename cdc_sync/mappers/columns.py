@@ -1,0 +1,410 @@
+"""What a column's value becomes: one word a kind (`text`, `numeric`, `localized`, …).
+
+A kind is a function that makes a `Column`: which columns it reads, which fields it fills, what they are in
+Typesense, and how a value converts. Values come as the wire has them: Debezium's JSON, or what a schema
+made of it (`Decimal`, `EpochMillis`). A conversion raises `ValueError` with a text that says what was
+expected; the mapper adds the table, the key and the column.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from cdc_sync.envelope import EpochMillis
+from cdc_sync.model import Document
+from cdc_sync.schema import Field
+
+__all__ = [
+    "Column",
+    "bigint",
+    "boolean",
+    "computed",
+    "day",
+    "double",
+    "free_object",
+    "integer",
+    "localized",
+    "numeric",
+    "text",
+    "text_array",
+    "timestamptz",
+]
+
+Convert = Callable[[Any], Any]
+Write = Callable[[Document, Any], None]
+
+MS_PER_DAY: Final = 86_400_000
+EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
+LOCALE: Final = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
+DECIMAL: Final = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
+BASE64: Final = re.compile(
+    r"(?:[A-Za-z0-9+/]{4})+|(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)"
+)
+TIMESTAMP: Final = re.compile(
+    r"(?P<year>[+-]?\d{4,9})-(?P<month>\d\d)-(?P<day>\d\d)[T ](?P<hour>\d\d):(?P<minute>\d\d)"
+    r"(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,9}))?)?(?P<zone>Z|[+-]\d\d(?::?\d\d)?)"
+)
+
+parse_json = msgspec.json.Decoder().decode
+
+
+class Column(msgspec.Struct, frozen=True):
+    """How one or more columns of a row fill fields of the document.
+
+    `passes`: values of this very type go into the (only) field as they are, without a call.
+    Otherwise `convert` gives the field's value (None: leave it out), or `write` fills the document.
+    """
+
+    names: tuple[str, ...]
+    fields: tuple[Field, ...]
+    owns: tuple[str, ...]
+    required: bool = False
+    passes: type | None = None
+    convert: Convert | None = None
+    write: Write | None = None
+
+
+def camel(column: str) -> str:
+    """`lowerCamelCase` of a column's name: the field's name unless a mapper says otherwise."""
+    head, *rest = column.split("_")
+    return head + "".join(part[:1].upper() + part[1:] for part in rest)
+
+
+def one_field(
+    column: str,
+    kind: str,
+    *,
+    passes: type | None = None,
+    convert: Convert | None = None,
+    field: str | None = None,
+    optional: bool = False,
+    facet: bool = False,
+    sort: bool | None = None,
+    index: bool = True,
+) -> Column:
+    """A column that becomes one declared field; `optional` is the nullable column."""
+    name = field or camel(column)
+    spec = Field(name, kind, facet=facet, optional=optional, index=index, sort=sort)
+    return Column((column,), (spec,), (name,), not optional, passes, convert)
+
+
+def refuse(expected: str) -> Convert:
+    """A conversion for kinds whose every good value has passed already."""
+
+    def convert(value: Any) -> Any:
+        raise ValueError(f"expected {expected}, got {shown(value)}")
+
+    return convert
+
+
+def shown(value: object) -> str:
+    """A value short enough for a reason."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+# Scalars ------------------------------------------------------------------------------------------------
+
+
+def text(column: str, **options: Any) -> Column:
+    """`text` → string, unchanged."""
+    return one_field(column, "string", passes=str, convert=refuse("text"), **options)
+
+
+def boolean(column: str, **options: Any) -> Column:
+    """`boolean` → bool."""
+    return one_field(column, "bool", passes=bool, convert=refuse("a boolean"), **options)
+
+
+def bigint(column: str, **options: Any) -> Column:
+    """`bigint` → int64, exact to the last digit."""
+    return one_field(column, "int64", passes=int, convert=refuse("a bigint"), **options)
+
+
+def integer(column: str, **options: Any) -> Column:
+    """`integer` → int32. Typesense takes larger numbers and wraps them in its index, so we refuse them."""
+
+    def convert(value: Any) -> int:
+        if type(value) is not int or not -(2**31) <= value < 2**31:
+            raise ValueError(f"expected an integer of 32 bits, got {shown(value)}")
+        return value
+
+    return one_field(column, "int32", convert=convert, **options)
+
+
+def double(column: str, **options: Any) -> Column:
+    """`double precision` → float (32 bits in Typesense's index, the double in its document)."""
+    return one_field(column, "float", convert=finite, **options)
+
+
+def finite(value: Any) -> float:
+    """A JSON number that a document can hold."""
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError(f"expected a finite number, got {shown(value)}")
+    return float(value)
+
+
+# Time ---------------------------------------------------------------------------------------------------
+
+
+def timestamptz(column: str, **options: Any) -> Column:
+    """`timestamptz` → int64, milliseconds since the epoch, UTC, rounded down."""
+    whole_seconds: dict[str, int] = {}
+
+    def convert(value: Any) -> int:
+        if type(value) is not str:
+            if type(value) is EpochMillis:
+                return int(value)
+            raise ValueError(f"expected an ISO 8601 timestamp, got {shown(value)}")
+        if len(value) == 27 and value[-1] == "Z":  # as Debezium writes them: …T03:04:05.678901Z
+            second = whole_seconds.get(value[:19])
+            if second is not None:
+                return second + int(value[20:23])
+            if len(whole_seconds) > 4096:
+                whole_seconds.clear()
+            whole_seconds[value[:19]] = second = epoch_ms(value[:19] + "Z")
+            return second + int(value[20:23])
+        return epoch_ms(value)
+
+    return one_field(column, "int64", convert=convert, **options)
+
+
+def epoch_ms(value: str) -> int:
+    """Milliseconds since the epoch of an ISO 8601 timestamp, of any year that PostgreSQL knows."""
+    match = TIMESTAMP.fullmatch(value)
+    if match is None:
+        raise ValueError(f"expected an ISO 8601 timestamp, got {shown(value)}")
+    year, cycles = int(match["year"]), 0
+    if not 1 <= year <= 9999:  # datetime knows no other years; the calendar repeats every 400
+        cycles, year = divmod(year - 2000, 400)
+        year += 2000
+    moment = datetime(
+        year, int(match["month"]), int(match["day"]), int(match["hour"]), int(match["minute"]),
+        int(match["second"] or 0), tzinfo=UTC,
+    )  # fmt: skip
+    seconds = (moment.toordinal() - EPOCH_ORDINAL + cycles * 146_097) * 86_400
+    seconds += moment.hour * 3600 + moment.minute * 60 + moment.second - zone_offset_s(match["zone"])
+    return seconds * 1000 + int((match["fraction"] or "0").ljust(3, "0")[:3])
+
+
+def zone_offset_s(zone: str) -> int:
+    """Seconds east of Greenwich of `Z`, `+07`, `+0700` or `+07:00`."""
+    if zone == "Z":
+        return 0
+    digits = zone[1:].replace(":", "")
+    seconds = int(digits[:2]) * 3600 + int(digits[2:] or 0) * 60
+    return -seconds if zone[0] == "-" else seconds
+
+
+MAX_DAYS: Final = 5_373_484 * 366
+INFINITE_DAYS: Final = frozenset({2**31 - 1, -(2**31), 2**31, -(2**31) + 1})
+
+
+def day(column: str, **options: Any) -> Column:
+    """`date` → int64, milliseconds of that day's midnight UTC."""
+
+    def convert(value: Any) -> int:
+        if type(value) is int:
+            if value in INFINITE_DAYS:
+                raise ValueError("an infinite date cannot be a number of milliseconds")
+            return value * MS_PER_DAY
+        if type(value) is EpochMillis:
+            return int(value) // MS_PER_DAY * MS_PER_DAY
+        if isinstance(value, str):
+            return epoch_ms(f"{value.removesuffix('Z')}T00:00:00Z")
+        raise ValueError(f"expected a date in days since the epoch or as ISO 8601, got {shown(value)}")
+
+    return one_field(column, "int64", convert=convert, **options)
+
+
+# Numbers with exact decimals ----------------------------------------------------------------------------
+
+
+def numeric(
+    column: str, scale: int, *, field: str | None = None, optional: bool = False, sort: bool | None = None
+) -> Column:
+    """`numeric(p, scale)` → `x` (float, nearest double) and `xExact` (string, as the database prints it).
+
+    Reads every `decimal.handling.mode`: `string`; `precise` as base64 of the unscaled value (its scale is
+    in the schema, so schemaless JSON relies on the one declared here); `double`, which has lost digits
+    already: there `xExact` is the double, rounded to the scale.
+    """
+    name = field or camel(column)
+    exact = f"{name}Exact"
+
+    def write(document: Document, value: Any) -> None:
+        printed = printed_decimal(value, scale)
+        document[name] = float(printed)
+        document[exact] = printed
+
+    fields = (
+        Field(name, "float", optional=optional, sort=sort),
+        Field(exact, "string", optional=optional, index=False),
+    )
+    return Column((column,), fields, (name, exact), not optional, write=write)
+
+
+def printed_decimal(value: Any, scale: int) -> str:
+    """A numeric(p, scale) as PostgreSQL prints it. Raises `ValueError` for NaN and what is no decimal."""
+    if type(value) is str:
+        if scale and "." not in value and BASE64.fullmatch(value):
+            # A string-mode numeric with a scale always has its point, and base64 never has one.
+            return point_put(int.from_bytes(base64.b64decode(value), "big", signed=True), scale)
+        if DECIMAL.fullmatch(value):
+            point = value.find(".")
+            if (len(value) - point - 1 if point >= 0 else 0) == scale and value[-1].isdigit():
+                return value if "e" not in value and "E" not in value else rounded(Decimal(value), scale)
+            return rounded(Decimal(value), scale)
+        if not scale and BASE64.fullmatch(value):
+            return str(int.from_bytes(base64.b64decode(value), "big", signed=True))
+        raise ValueError(f"expected a decimal number, got {shown(value)}")
+    if isinstance(value, Decimal) or type(value) is int:
+        return rounded(Decimal(value), scale)
+    if type(value) is float:
+        return rounded(Decimal(repr(finite(value))), scale)
+    if isinstance(value, dict):
+        return rounded(variable_scale(value), scale)
+    raise ValueError(f"expected a decimal number, got {shown(value)}")
+
+
+def variable_scale(value: dict[str, Any]) -> Decimal:
+    """Debezium's `{scale, value}` of a NUMERIC without a declared scale."""
+    try:
+        unscaled = int.from_bytes(base64.b64decode(value["value"], validate=True), "big", signed=True)
+        return Decimal(unscaled).scaleb(-int(value["scale"]))
+    except (KeyError, TypeError, binascii.Error) as error:
+        raise ValueError(f"expected a decimal number, got {shown(value)}") from error
+
+
+def rounded(value: Decimal, scale: int) -> str:
+    """Exactly `scale` places, without an exponent."""
+    if not value.is_finite():
+        raise ValueError(f"expected a finite decimal, got {value}")
+    return f"{value:.{scale}f}"
+
+
+def point_put(unscaled: int, scale: int) -> str:
+    """`125000`, 4 → `12.5000`."""
+    digits = str(abs(unscaled)).rjust(scale + 1, "0")
+    sign = "-" if unscaled < 0 else ""
+    return f"{sign}{digits[:-scale]}.{digits[-scale:]}" if scale else f"{sign}{digits}"
+
+
+# Arrays and JSON ----------------------------------------------------------------------------------------
+
+
+def text_array(column: str, **options: Any) -> Column:
+    """`text[]` → string[]; null members are dropped, an empty array stays one."""
+
+    def convert(value: Any) -> list[str]:
+        if type(value) is not list:
+            raise ValueError(f"expected an array of text, got {shown(value)}")
+        members = [member for member in value if member is not None]
+        for member in members:
+            if type(member) is not str:
+                raise ValueError(f"expected an array of text, got the member {shown(member)}")
+        return members
+
+    return one_field(column, "string[]", convert=convert, **options)
+
+
+def json_of(value: Any) -> Any:
+    """The value of a jsonb column, which comes as its text."""
+    if type(value) is not str:
+        raise ValueError(f"expected jsonb as text, got {shown(value)}")
+    try:
+        return parse_json(value)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"expected jsonb, got {shown(value)}: {error}") from error
+
+
+def localized(column: str, *, optional: bool = False, declared: bool = True) -> Column:
+    """`jsonb` like `{"en": "…", "vi": "…"}` → a flat string field a locale: `name_en`, `name_vi`, ….
+
+    Flat, because partial updates of nested objects are not safe (`typesense-v29.md`, 4.5). Anything but an
+    object of strings under well-formed locales is refused; a null member gives no field.
+    """
+    prefix = f"{camel(column)}_"
+    names: dict[str, str] = {}
+
+    def write(document: Document, value: Any) -> None:
+        members = json_of(value)
+        if members is None:
+            return
+        if type(members) is not dict:
+            raise ValueError(f"expected an object of texts by locale, got {shown(members)}")
+        for locale, member in members.items():
+            name = names.get(locale)
+            if name is None:
+                if LOCALE.fullmatch(locale) is None:
+                    raise ValueError(f"{locale!r} is not a locale")
+                if len(names) > 1024:
+                    names.clear()
+                names[locale] = name = prefix + locale
+            if type(member) is str:
+                document[name] = member
+            elif member is not None:
+                raise ValueError(f"locale {locale}: expected text, got {shown(member)}")
+
+    fields = (Field(f"{prefix}.*", "string", optional=True),) if declared else ()
+    return Column((column,), fields, (f"{prefix}*",), not optional, write=write)
+
+
+def free_object(column: str, *, field: str | None = None) -> Column:
+    """`jsonb` → its value in a field that the schema does not declare: stored, never indexed or checked.
+
+    Null members are removed at every level; what becomes empty by that stays. jsonb `null` is SQL null.
+    """
+
+    def convert(value: Any) -> Any:
+        return without_nulls(json_of(value))
+
+    name = field or camel(column)
+    return Column((column,), (), (name,), convert=convert)
+
+
+def without_nulls(value: Any) -> Any:
+    """The value without null members, of objects and arrays alike, at every level."""
+    if type(value) is dict:
+        return {name: without_nulls(member) for name, member in value.items() if member is not None}
+    if type(value) is list:
+        return [without_nulls(member) for member in value if member is not None]
+    return value
+
+
+def string_leaves(value: Any) -> Iterator[str]:
+    """Every string in a JSON value, depth first, keys sorted."""
+    if type(value) is str:
+        yield value
+    elif type(value) is dict:
+        for name in sorted(value):
+            yield from string_leaves(value[name])
+    elif type(value) is list:
+        for member in value:
+            yield from string_leaves(member)
+
+
+def computed(
+    columns: tuple[str, ...],
+    field: str,
+    kind: str,
+    compute: Callable[..., Any],
+    *,
+    declared: bool = True,
+    **options: Any,
+) -> Column:
+    """One field from several columns (or a second one from one): `compute(*values)`, None for no field.
+
+    The values are the raw ones, None where the column is null or not in the event.
+    """
+    fields = (Field(field, kind, **options),) if declared else ()
+    return Column(columns, fields, (field,), convert=compute)

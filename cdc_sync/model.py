@@ -1,0 +1,158 @@
+"""The values that walk the corridor: frozen, slotted, without I/O.
+
+They are `msgspec.Struct`s, not dataclasses: several are made for every event, and a frozen dataclass
+costs 0.7 µs to construct where a struct costs 0.08 µs (measured on CPython 3.11, two noisy cores).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Any, Final, NamedTuple
+
+from msgspec import Struct
+
+__all__ = [
+    "UNAVAILABLE",
+    "ChangeEvent",
+    "Delete",
+    "Document",
+    "DocumentChange",
+    "DocumentKey",
+    "Headers",
+    "Operation",
+    "Partition",
+    "Record",
+    "Rejection",
+    "Row",
+    "Skip",
+    "Unavailable",
+    "Upsert",
+]
+
+Document = dict[str, Any]
+"""A Typesense document: JSON values only, `id` always among its fields."""
+
+Row = Mapping[str, Any]
+"""Column name → value as the wire had it (JSON scalars, lists, `Decimal` once a schema told the scale)."""
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+class Unavailable(Enum):
+    """Debezium could not see this column: PostgreSQL left its large, unchanged value out of the log."""
+
+    TOAST = "unavailable"
+
+
+UNAVAILABLE: Final = Unavailable.TOAST
+
+
+class Partition(NamedTuple):
+    """One partition of a Kafka topic; `number` because a tuple already has `index`."""
+
+    topic: str
+    number: int
+
+
+def no_headers() -> Headers:
+    """What a record without headers answers."""
+    return ()
+
+
+class Record(Struct, frozen=True, gc=False):
+    """One Kafka message as it was read.
+
+    `offset` is the record's own; what is committed is the next one. `read_headers` is a call because
+    reading them costs more than everything else about a message (1 µs) and few events need them.
+    """
+
+    partition: Partition
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int = 0
+    read_headers: Callable[[], Headers | None] = no_headers
+
+    @property
+    def headers(self) -> Headers:
+        """Header names and values in the order of the message."""
+        return self.read_headers() or ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of key and value."""
+        return len(self.key or b"") + len(self.value or b"")
+
+
+class Operation(str, Enum):
+    """Debezium's `op`, and the tombstone that follows a delete."""
+
+    CREATE = "c"
+    UPDATE = "u"
+    DELETE = "d"
+    READ = "r"
+    TRUNCATE = "t"
+    MESSAGE = "m"
+    TOMBSTONE = ""
+
+
+class ChangeEvent(Struct, frozen=True, gc=False):
+    """One change of one row, whatever the wire format was.
+
+    `key` is decoded for deletes and tombstones only; every other event has its key in `after`.
+    `source_ts_ms` is the time of the database commit (Debezium's `source.ts_ms`), None when unknown.
+    """
+
+    table: str
+    operation: Operation
+    key: Row | None
+    after: Row | None
+    source_ts_ms: int | None = None
+
+
+class DocumentKey(NamedTuple):
+    """Where a document lives: the collection's alias and the document's id."""
+
+    collection: str
+    id: str
+
+
+class Upsert(Struct, frozen=True, gc=False):
+    """The whole document, except the fields that the event could not see.
+
+    `keep` names those fields (`name_*` stands for every locale of it): they are taken from the document
+    as it is stored, and the change is refused when there is none. Never written half.
+    """
+
+    collection: str
+    document: Document
+    keep: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The id of the document."""
+        return self.document["id"]  # type: ignore[no-any-return]  # a mapper always sets it, as text
+
+
+class Delete(Struct, frozen=True, gc=False):
+    """The document must not exist."""
+
+    collection: str
+    id: str
+
+
+class Skip(Struct, frozen=True, gc=False):
+    """A record that changes no document, on purpose; `reason` is a metric's label."""
+
+    reason: str
+
+
+DocumentChange = Upsert | Delete
+
+
+class Rejection(Struct, frozen=True, gc=False):
+    """A change that Typesense will never take, because of what it contains."""
+
+    key: DocumentKey
+    reason: str

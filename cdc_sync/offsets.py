@@ -1,0 +1,111 @@
+"""The only place that knows what is safe to commit.
+
+Records are taken in *spans*: the records of one partition that one poll returned, in offset order. A span
+is settled when nobody holds it any more: no lane has a change of it to write and no dead letter of it
+waits for the broker. Committable is the end of the unbroken run of settled spans, so an offset is
+committed only when every event below it is applied, skipped on purpose, or acknowledged as a dead letter
+(promise 2). The cost is per poll, not per record.
+
+A span also carries the account of its records (promise 10): when it is settled, every one of them has
+exactly one outcome. What is revoked before that is not accounted for, since it will be read again.
+
+Not thread-safe: everything here is called by the thread that polls.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Mapping
+from enum import Enum
+
+from cdc_sync.model import Partition, Record
+
+__all__ = ["OffsetTracker", "Outcome", "Span"]
+
+
+class Outcome(str, Enum):
+    """What became of an event; exactly one each."""
+
+    WRITTEN = "written"
+    COALESCED = "coalesced"
+    SKIPPED = "skipped"
+    DEAD_LETTERED = "dead_lettered"
+
+
+class Span:
+    """A run of `count` records of one partition; `next_offset` is what to commit once it is settled."""
+
+    __slots__ = ("count", "first_offset", "holds", "next_offset", "outcomes", "partition")
+
+    def __init__(self, partition: Partition, first_offset: int) -> None:
+        self.partition = partition
+        self.first_offset = first_offset
+        self.next_offset = first_offset + 1
+        self.count = 1
+        self.holds = 0
+        self.outcomes: Counter[Outcome] = Counter()
+
+    def hold(self) -> None:
+        """Somebody still has work from this span."""
+        self.holds += 1
+
+    def release(self) -> None:
+        """One holder is done with it."""
+        self.holds -= 1
+
+    def __repr__(self) -> str:
+        topic, number = self.partition
+        return f"<Span {topic}[{number}] {self.first_offset}..{self.next_offset - 1} held {self.holds}x>"
+
+
+class OffsetTracker:
+    """Spans in, offsets to commit out: `open` → `Span.hold`, `release` → `settle` → `committable`."""
+
+    def __init__(self) -> None:
+        self._spans: dict[Partition, deque[Span]] = {}
+        self._settled: dict[Partition, int] = {}
+        self._committed: dict[Partition, int] = {}
+
+    def open(self, records: Iterable[Record]) -> dict[Partition, Span]:
+        """The spans of one poll, one a partition. Offsets of a partition must ascend; gaps are fine."""
+        spans: dict[Partition, Span] = {}
+        for record in records:
+            span = spans.get(record.partition)
+            if span is None:
+                spans[record.partition] = Span(record.partition, record.offset)
+            else:
+                span.next_offset = record.offset + 1
+                span.count += 1
+        for partition, span in spans.items():
+            self._spans.setdefault(partition, deque()).append(span)
+        return spans
+
+    def settle(self) -> list[Span]:
+        """The spans that are settled now, with nothing unsettled before them; each is returned once."""
+        settled = []
+        for partition, spans in self._spans.items():
+            while spans and not spans[0].holds:
+                span = spans.popleft()
+                self._settled[partition] = span.next_offset
+                settled.append(span)
+        return settled
+
+    def committable(self) -> dict[Partition, int]:
+        """Next offsets that are safe to commit and were not committed yet."""
+        return {p: o for p, o in self._settled.items() if self._committed.get(p) != o}
+
+    def committed(self, offsets: Mapping[Partition, int]) -> None:
+        """The broker has these now."""
+        self._committed.update(offsets)
+
+    def revoke(self, partitions: Collection[Partition]) -> None:
+        """Forget these partitions: another member reads them from what was committed."""
+        for partition in partitions:
+            self._spans.pop(partition, None)
+            self._settled.pop(partition, None)
+            self._committed.pop(partition, None)
+
+    @property
+    def open_spans(self) -> int:
+        """How many spans are not settled yet."""
+        return sum(len(spans) for spans in self._spans.values())

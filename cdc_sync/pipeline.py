@@ -1,0 +1,246 @@
+"""The corridor: poll → decode → route → map → compact → write → commit.
+
+Delivery is at least once, and converges: what is committed was applied, skipped on purpose, or stored as a
+dead letter before; after a crash the rest is read and written again, in the same order for every document.
+
+Writing happens beside polling, on the lanes' threads, so that the next records are decoded while Typesense
+works, and the group keeps its member while Typesense is away. Everything else happens here, on one thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from cdc_sync.compaction import Asked
+from cdc_sync.dlq.limit import DeadLetterLimit
+from cdc_sync.errors import RecordError
+from cdc_sync.lane import Lane, Settlement
+from cdc_sync.metrics import Metrics
+from cdc_sync.model import DocumentChange, Operation, Partition, Record, Skip
+from cdc_sync.offsets import OffsetTracker, Outcome, Span
+from cdc_sync.protocols import DeadLetterQueue, Decoder, Source
+from cdc_sync.routing import Router
+
+__all__ = ["Corridor", "Pipeline"]
+
+Changes = dict[Lane, list[Asked]]
+Spans = Mapping[Partition, Span]
+
+
+class Corridor:
+    """The pure middle: a record to what it asks for."""
+
+    def __init__(self, decoder: Decoder, router: Router) -> None:
+        self._decoder = decoder
+        self._router = router
+
+    def ask(self, record: Record) -> Asked | Skip:
+        """Decode, route, map. Raises `RecordError`."""
+        event = self._decoder.decode(record)
+        if isinstance(event, Skip):
+            return event
+        mapper = self._router.mapper(event.table)
+        if mapper is None:
+            return Skip("unrouted")
+        change = mapper.map(event)
+        if isinstance(change, Skip):
+            return change
+        is_read = event.operation is Operation.READ
+        return Asked(record, change, None if is_read else event.source_ts_ms)
+
+    def change_of(self, record: Record) -> DocumentChange | Skip:
+        """Only the change. Raises `RecordError`."""
+        asked = self.ask(record)
+        return asked if isinstance(asked, Skip) else asked.change
+
+
+class Pipeline:
+    """Moves records through the corridor until it is stopped.
+
+    `lanes` and `topics_of` (what feeds it) by collection. `max_unstored_letters` bounds the dead letters
+    that no broker has yet. When the dead letter limit breaks, nothing more is taken from the source
+    (`is_stopped`), but the member stays in its group and what was taken is finished.
+    """
+
+    def __init__(
+        self,
+        corridor: Corridor,
+        lanes: Mapping[str, Lane],
+        topics_of: Mapping[str, Collection[str]],
+        dead_letters: DeadLetterQueue,
+        limit: DeadLetterLimit,
+        metrics: Metrics,
+        *,
+        max_records: int = 1000,
+        poll_timeout_s: float = 0.1,
+        commit_every_s: float = 1.0,
+        revoke_timeout_s: float = 120.0,
+        max_unstored_letters: int = 1000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._corridor = corridor
+        self._lane_of = lanes
+        self._lanes = tuple(dict.fromkeys(lanes.values()))
+        self._dead_letters = dead_letters
+        self._limit = limit
+        self._metrics = metrics
+        self._max_records = max_records
+        self._poll_timeout_s = poll_timeout_s
+        self._commit_every_s = commit_every_s
+        self._revoke_timeout_s = revoke_timeout_s
+        self._max_unstored_letters = max_unstored_letters
+        self._clock = clock
+        self._offsets = OffsetTracker()
+        self._topics_of: dict[Lane, set[str]] = {lane: set() for lane in self._lanes}
+        for collection, lane in lanes.items():
+            self._topics_of[lane].update(topics_of[collection])
+        self._letters = 0
+        self._taken_ms: dict[str, int] = {}
+        self._committed_at = float("-inf")
+        self._source: Source | None = None
+        self.has_joined = False
+
+    # The corridor ----------------------------------------------------------------------------------
+
+    def run_once(self, source: Source) -> None:
+        """Move one poll's worth of records through the corridor."""
+        self._source = source
+        source.pause(self._full_topics())
+        records = source.poll(self._max_records, self._poll_timeout_s)  # poll
+        if records:
+            self._taken_ms[records[-1].partition.topic] = records[-1].timestamp_ms
+        spans = self._offsets.open(records)
+        changes = self._changes_of(records, spans)  # decode → route → map
+        for lane, asked in changes.items():  # compact; the lane writes
+            for record, error in lane.add(asked, spans):
+                self._bury(record, error, spans[record.partition])
+        self._settle()
+        self._dead_letters.serve()
+        self._limit.count(len(records), self._letters)
+        self._letters = 0
+        if self._clock() - self._committed_at >= self._commit_every_s:  # commit
+            self._commit()
+
+    def _changes_of(self, records: Sequence[Record], spans: Spans) -> Changes:
+        """What the records ask for, by lane. Poison is buried, the rest without a change is skipped."""
+        changes: Changes = {}
+        ask, lane_of = self._corridor.ask, self._lane_of
+        for record in records:
+            try:
+                asked = ask(record)
+            except RecordError as error:
+                self._bury(record, error, spans[record.partition])
+                continue
+            if isinstance(asked, Skip):
+                spans[record.partition].outcomes[Outcome.SKIPPED] += 1
+                self._metrics.skipped(record.partition.topic, asked.reason)
+                continue
+            lane = lane_of[asked.change.collection]
+            try:
+                changes[lane].append(asked)
+            except KeyError:
+                changes[lane] = [asked]
+        return changes
+
+    def _settle(self) -> None:
+        """Account for what the lanes are done with, bury what Typesense refused, release the offsets."""
+        for lane in self._lanes:
+            for settlement in lane.collect():
+                self._settle_one(lane, settlement)
+        for span in self._offsets.settle():
+            self._metrics.accounted(span)
+
+    def _settle_one(self, lane: Lane, settlement: Settlement) -> None:
+        settlement.account()
+        span_of = settlement.batch.find_spans()
+        for record, error in settlement.poison:
+            self._bury(record, error, span_of(record))
+        for span in settlement.batch.spans:
+            span.release()
+        self._metrics.wrote(lane.name, settlement)
+
+    def _bury(self, record: Record, error: RecordError, span: Span) -> None:
+        """Write a dead letter; the record is settled when the broker has it."""
+        span.hold()
+        span.outcomes[Outcome.DEAD_LETTERED] += 1
+        self._letters += 1
+        self._metrics.dead_lettered(record.partition.topic, error)
+        self._dead_letters.put(record, error, span.release)
+
+    def _commit(self, wait: bool = False) -> None:
+        offsets = self._offsets.committable()
+        if offsets and self._source is not None:
+            self._source.commit(offsets, wait)
+            self._offsets.committed(offsets)
+        self._committed_at = self._clock()
+
+    # Back-pressure ---------------------------------------------------------------------------------
+
+    def _full_topics(self) -> Collection[str]:
+        """The topics to read nothing from for now: their lane, or the dead letter queue, has enough."""
+        if self.is_stopped or self._dead_letters.waiting >= self._max_unstored_letters:
+            return set().union(*self._topics_of.values())
+        return set().union(*(self._topics_of[lane] for lane in self._lanes if lane.is_full))
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a flood of dead letters has stopped the line."""
+        return self._limit.is_broken
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing is under way: all that was read is settled and committed."""
+        return all(lane.is_idle for lane in self._lanes) and not self._offsets.open_spans
+
+    def set_gauges(self) -> None:
+        """Bring the gauges of what is under way up to date."""
+        self._metrics.set("open_spans", self._offsets.open_spans)
+        for lane in self._lanes:
+            self._metrics.set("lane_waiting", lane.trouble is not None, lane.name)
+            self._metrics.set("waiting_bytes", lane.waiting_bytes, lane.name)
+            self._metrics.set("waiting_documents", lane.waiting_documents, lane.name)
+
+    def set_lag_seconds(self, behind: Collection[str]) -> None:
+        """Age of the newest record taken from each topic that has more; 0 for the others."""
+        now_ms = time.time_ns() // 1_000_000
+        for topic, taken_ms in self._taken_ms.items():
+            lag_s = max(0, now_ms - taken_ms) / 1000 if topic in behind else 0.0
+            self._metrics.set("lag_seconds", lag_s, topic.rpartition(".")[2])
+
+    # Rebalances (inside `poll` and `close`) ----------------------------------------------------------
+
+    def on_assigned(self, partitions: Collection[Partition]) -> None:
+        """These are ours; their offsets begin at what was committed."""
+        self.has_joined = True
+        self._metrics.rebalanced("assigned")
+
+    def on_revoked(self, partitions: Collection[Partition], lost: bool) -> None:
+        """Finish or drop the work on these, commit what is settled, forget them."""
+        self._metrics.rebalanced("lost" if lost else "revoked")
+        for lane in self._lanes:
+            lane.revoke(partitions, self._revoke_timeout_s)
+        self._settle()
+        if not lost:
+            self._commit(wait=True)
+        self._offsets.revoke(partitions)
+
+    # The end ---------------------------------------------------------------------------------------
+
+    def finish(self, timeout_s: float) -> bool:
+        """Write and commit what was read, without reading more; whether all of it came through in time.
+
+        A lane whose sink is away is not waited for: what it holds is not committed, so it is read again.
+        """
+        deadline = self._clock() + timeout_s
+        while self._clock() < deadline:
+            self._settle()
+            self._dead_letters.serve()
+            if self._offsets.committable():
+                self._commit(wait=True)
+            if self.is_quiet:
+                return True
+            if not self._dead_letters.waiting and all(lane.is_idle or lane.trouble for lane in self._lanes):
+                break
+            time.sleep(0.02)
+        return False

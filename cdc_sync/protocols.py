@@ -1,0 +1,90 @@
+"""What the corridor expects of each room with a door to the outside: one to three methods each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol
+
+from cdc_sync.compaction import Batch
+from cdc_sync.errors import RecordError
+from cdc_sync.model import ChangeEvent, DocumentChange, Partition, Record, Rejection, Skip
+from cdc_sync.schema import Collection as TypesenseCollection
+
+__all__ = ["DeadLetterQueue", "Decoder", "Mapper", "RebalanceListener", "Sink", "Source"]
+
+
+class RebalanceListener(Protocol):
+    """Told by the source, inside its `poll` or `close`, on the thread that called them."""
+
+    def on_assigned(self, partitions: Collection[Partition]) -> None:
+        """These partitions are ours from now on."""
+
+    def on_revoked(self, partitions: Collection[Partition], lost: bool) -> None:
+        """These are not ours any more; unless `lost`, what is settled may still be committed."""
+
+
+class Source(Protocol):
+    """Where records come from."""
+
+    def poll(self, max_records: int, timeout_s: float) -> Sequence[Record]:
+        """Up to so many records, as soon as there are some; offsets of a partition ascend."""
+
+    def commit(self, offsets: Mapping[Partition, int], wait: bool = False) -> None:
+        """These are the next offsets to read."""
+
+    def pause(self, topics: Collection[str]) -> None:
+        """Deliver nothing from exactly these topics (and from all others again), membership kept."""
+
+    def close(self) -> None:
+        """Leave the group."""
+
+
+class Decoder(Protocol):
+    """Bytes to an event."""
+
+    def decode(self, record: Record) -> ChangeEvent | Skip:
+        """The record's event, or why it has none. Raises `DecodeError`."""
+
+
+class Mapper(Protocol):
+    """A table's rows as documents; pure."""
+
+    table: str
+    collection: TypesenseCollection
+
+    @property
+    def owns(self) -> tuple[str, ...]:
+        """The document fields that this mapper fills (`name_*` for every locale)."""
+
+    def map(self, event: ChangeEvent) -> DocumentChange | Skip:
+        """The change that the event asks for. Raises `MappingError`."""
+
+
+class Sink(Protocol):
+    """Where a lane's documents go. Used by one thread, one call at a time."""
+
+    def open(self) -> None:
+        """Make ready: collections exist, the connection works. Raises `TransientError`."""
+
+    def write(self, batch: Batch) -> Sequence[Rejection]:
+        """Apply the batch; what could never be applied comes back, all else is in the index.
+
+        Raises `TransientError` when the call as a whole has to be made again.
+        """
+
+    def abort(self) -> None:
+        """Give up the request in flight, from another thread: its `write` raises."""
+
+
+class DeadLetterQueue(Protocol):
+    """Where records go that can never succeed."""
+
+    def put(self, record: Record, error: RecordError, on_stored: Callable[[], None]) -> None:
+        """Store a letter; `on_stored` is called from `serve` once the broker has acknowledged it."""
+
+    def serve(self) -> None:
+        """Do what is due: send, retry, call back."""
+
+    @property
+    def waiting(self) -> int:
+        """Letters that no broker has acknowledged yet."""

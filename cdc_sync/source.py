@@ -1,0 +1,189 @@
+"""librdkafka behind `Source`: subscribe, poll in batches, pause, commit, and tell of rebalances.
+
+At-least-once: offsets are committed only when asked. Rebalance callbacks run inside `poll` and `close`, on
+the thread that calls them, so the listener may settle and commit before partitions go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final, cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from cdc_sync.model import Headers, Partition, Record
+from cdc_sync.protocols import RebalanceListener
+
+__all__ = ["KafkaSource", "Report"]
+
+Report = Callable[[str, Mapping[str, Any]], None]
+"""Told of what happens at the broker: a lower-case event and its facts."""
+
+QUIET_ERRORS: Final = frozenset({KafkaError._PARTITION_EOF})
+WAITED_FOR: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
+OWNERSHIP_ERRORS: Final = frozenset(
+    {
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.STALE_MEMBER_EPOCH,
+        KafkaError._ASSIGNMENT_LOST,
+    }
+)
+
+
+class KafkaSource:
+    """A member of a consumer group. `config` is librdkafka's; topics that do not exist yet are waited for.
+
+    Asked for the group protocol of KIP-848 (`group.protocol=consumer`) on a broker that does not know it,
+    it falls back to the classic one.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        topics: Sequence[str],
+        listener: RebalanceListener,
+        report: Report = lambda *_: None,
+    ) -> None:
+        self._config = dict(config)
+        self._topics = list(topics)
+        self._listener = listener
+        self._report = report
+        self._owned: set[Partition] = set()
+        self._paused: set[Partition] = set()
+        self._taken_away: set[Partition] = set()
+        self._partitions: dict[tuple[str, int], Partition] = {}
+        self._consumer = self._subscribed()
+
+    @property
+    def owned(self) -> frozenset[Partition]:
+        """The partitions that are ours now."""
+        return frozenset(self._owned)
+
+    def poll(self, max_records: int, timeout_s: float) -> Sequence[Record]:
+        """Wait for a first record, then take what is already there: no batch waits to be filled."""
+        first = self._consumer.consume(1, timeout_s)
+        self._taken_away.clear()
+        rest = self._consumer.consume(max_records - 1, 0) if first and max_records > 1 else []
+        records = [r for m in first if (r := self._record(m)) and r.partition not in self._taken_away]
+        records += [r for m in rest if (r := self._record(m)) and r.partition in self._owned]
+        return records
+
+    def commit(self, offsets: Mapping[Partition, int], wait: bool = False) -> None:
+        """Commit these next offsets; failures are reported, since what is not committed is read again."""
+        if not offsets:
+            return
+        positions = [TopicPartition(p.topic, p.number, offset) for p, offset in offsets.items()]
+        try:
+            if wait:
+                self._consumer.commit(offsets=positions, asynchronous=False)
+            else:
+                self._consumer.commit(offsets=positions, asynchronous=True)
+        except KafkaException as error:
+            self._on_commit(error.args[0], positions)
+
+    def pause(self, topics: Collection[str]) -> None:
+        """Deliver nothing from exactly these topics, and from all the others again."""
+        wanted = {p for p in self._owned if p.topic in topics} if topics else set()
+        if held := wanted - self._paused:
+            self._consumer.pause([TopicPartition(*p) for p in held])
+        if freed := self._paused - wanted:
+            self._consumer.resume([TopicPartition(*p) for p in freed])
+        self._paused = wanted
+
+    def lag(self) -> dict[Partition, int]:
+        """Records behind the end of each owned partition, from what the client knows already."""
+        lags = {}
+        owned = sorted(self._owned)
+        for position in self._consumer.position([TopicPartition(*p) for p in owned]):
+            _, high = self._consumer.get_watermark_offsets(position, cached=True) or (0, -1)
+            if high >= 0 and position.offset >= 0:
+                lags[Partition(position.topic, position.partition)] = max(0, high - position.offset)
+        return lags
+
+    def close(self) -> None:
+        """Leave the group; the listener hears of the revocation."""
+        self._consumer.close()
+
+    def _subscribed(self) -> Consumer:
+        consumer = Consumer({**self._config, "on_commit": self._on_commit, "error_cb": self._on_error})
+        consumer.subscribe(
+            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+        return consumer
+
+    def _record(self, message: Message) -> Record | None:
+        error = message.error()
+        if error is not None:
+            self._on_message_error(error, message)
+            return None
+        key = (message.topic() or "", message.partition() or 0)
+        partition = self._partitions.get(key)
+        if partition is None:
+            partition = self._partitions[key] = Partition(*key)
+        return Record(
+            partition,
+            message.offset() or 0,
+            message.key(),
+            message.value(),
+            message.timestamp()[1],
+            cast(Callable[[], Headers | None], message.headers),
+        )
+
+    def _on_message_error(self, error: KafkaError, message: Message) -> None:
+        if error.code() in QUIET_ERRORS:
+            return
+        if error.code() in WAITED_FOR:
+            self._report("topic does not exist yet", {"topic": message.topic()})
+        elif error.fatal() and error.code() == KafkaError.UNSUPPORTED_VERSION:
+            self._fall_back(error)
+        else:
+            self._report("kafka error", {"error": error.str(), "topic": message.topic()})
+
+    def _fall_back(self, error: KafkaError) -> None:
+        """The broker does not know KIP-848: go on with the classic protocol."""
+        self._report("the broker knows only the classic group protocol", {"error": error.str()})
+        self._consumer.close()
+        self._config["group.protocol"] = "classic"
+        self._config.pop("group.remote.assignor", None)
+        self._config.setdefault("partition.assignment.strategy", "cooperative-sticky")
+        self._consumer = self._subscribed()
+
+    def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        assigned = as_partitions(partitions)
+        self._owned |= assigned
+        self._paused -= assigned  # librdkafka delivers from what is newly assigned
+        self._listener.on_assigned(assigned)
+
+    def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        revoked = as_partitions(partitions)
+        self._listener.on_revoked(revoked, lost=False)
+        self._forget(revoked)
+
+    def _on_lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        lost = as_partitions(partitions)
+        self._listener.on_revoked(lost, lost=True)
+        self._forget(lost)
+
+    def _forget(self, partitions: set[Partition]) -> None:
+        self._owned -= partitions
+        self._paused -= partitions
+        self._taken_away |= partitions
+
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        if error is None:
+            failed = [p for p in partitions if p.error is not None]
+            error = failed[0].error if failed else None
+        if error is not None and error.code() != KafkaError._NO_OFFSET:
+            lost = error.code() in OWNERSHIP_ERRORS
+            self._report("commit failed", {"error": error.str(), "partitions_lost": lost})
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._report("broker trouble", {"error": error.str()})
+
+
+def as_partitions(found: Collection[TopicPartition]) -> set[Partition]:
+    """confluent-kafka's partitions as ours."""
+    return {Partition(p.topic, p.partition) for p in found}
