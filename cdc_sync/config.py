@@ -222,7 +222,7 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     mappers: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Mappers of your own, `module:object`, comma-separated; one for a mapped table replaces ours.",
+        description="Your own mappers, `module:object`, comma-separated; they replace ours of a table.",
     )
 
     @field_validator("mappers", mode="before")

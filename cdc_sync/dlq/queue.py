@@ -54,7 +54,7 @@ class KafkaDeadLetterQueue:
             replication_factor,
             config={"max.message.bytes": "20971520", "retention.ms": "-1"},
         )
-        self._has_topic = False
+        self._made_topic = False
         self._group = group
         self._on_trouble = on_trouble
         self._retry_every_s = retry_every_s
@@ -70,7 +70,9 @@ class KafkaDeadLetterQueue:
 
     def serve(self) -> None:
         """Send what waits, hear what the broker says."""
-        while self._unsent and self._clock() >= self._retry_at and self._topic_exists():
+        while self._unsent and self._clock() >= self._retry_at:
+            if not self._made_topic:
+                self._make_topic()
             letter = self._unsent[0]
             try:
                 self._producer.produce(
@@ -100,19 +102,22 @@ class KafkaDeadLetterQueue:
             self._producer.flush(0.1)
         return not self.waiting
 
-    def _topic_exists(self) -> bool:
-        """Make the topic before the first letter: its messages may be larger than a broker's default."""
-        if not self._has_topic:
-            admin = AdminClient(admin_config(self._config))
-            try:
-                admin.create_topics([self._new_topic])[self._topic].result(10)
-                self._has_topic = True
-            except KafkaException as error:
-                if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
-                    self._has_topic = True
-                else:
-                    self._later(error.args[0].str())
-        return self._has_topic
+    def _make_topic(self) -> None:
+        """Before the first letter: its messages may be larger than a broker's default allows.
+
+        Where that is not for us to do, the letters are sent all the same: the topic may exist already, or
+        be made by the broker.
+        """
+        self._made_topic = True
+        admin = AdminClient(admin_config(self._config))
+        try:
+            made = admin.create_topics([self._new_topic], request_timeout=MAKE_TOPIC_S)
+            made[self._topic].result(MAKE_TOPIC_S)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                self._on_trouble(f"the topic {self._topic} could not be made: {error.args[0].str()}")
+        except TimeoutError:
+            self._on_trouble(f"the topic {self._topic} could not be made: no answer from the broker")
 
     def _delivered(self, letter: Letter, error: KafkaError | None, _: Message) -> None:
         self._sent -= 1
@@ -120,12 +125,15 @@ class KafkaDeadLetterQueue:
             letter.on_stored()
             return
         self._unsent.append(letter)
+        self._made_topic = error.code() not in (KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART)
         self._later(error.str())
 
     def _later(self, reason: str) -> None:
         self._retry_at = self._clock() + self._retry_every_s
         self._on_trouble(f"a dead letter could not be stored in {self._topic}: {reason}")
 
+
+MAKE_TOPIC_S: Final = 5.0
 
 PRODUCER_ONLY: Final = frozenset(
     {
