@@ -121,7 +121,7 @@ def checked_mapper(found: object, where: str) -> Mapper:
     """The object, if it is a mapper."""
     if isinstance(getattr(found, "collection", None), Collection) and callable(getattr(found, "map", None)):
         return found  # type: ignore[return-value]  # as far as can be told without calling it
-    raise ConfigError(f"{where} is not a mapper: it needs `table`, `collection` and `map`")
+    raise ConfigError(f"{where} is not a mapper: it needs `table`, `collection`, `reads` and `map`")
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
@@ -312,8 +312,8 @@ def build(settings: Settings) -> App:
     metrics = Metrics(__version__)
     troubles = Troubles(metrics)
     router = load_router(settings.mappers)
-    placeholder = Placeholder(settings.debezium.unavailable_value)
-    corridor = Corridor(JsonDecoder(settings.kafka.topic_prefix, placeholder), router)
+    placeholder = Placeholder(settings.debezium.unavailable_value, binary=router.reads_binary)
+    corridor = Corridor(JsonDecoder(settings.kafka.topic_prefix, router.reads, placeholder), router)
     lanes = {}
     for names in router.lanes():
         lane = Lane(

@@ -88,7 +88,7 @@ class Batch:
         else:
             pending.change = fold(pending.change, change)
             pending.records.append(record)
-        self.size_bytes += record.size_bytes
+        self.size_bytes += len(record.value or b"")
         if committed_at_ms is not None:
             self.commit_times_ms.setdefault(record.partition.topic, []).append(committed_at_ms)
 

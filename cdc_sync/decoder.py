@@ -1,14 +1,16 @@
 """Bytes of a record to a `ChangeEvent`: JSON with and without schema, told apart message by message.
 
-A new wire format is one more class with `decode`; `Decoder` asks the first byte which one reads it.
-Nothing here waits for anything but a schema registry.
+Of a row only the columns that its table's mapper reads are decoded. A new wire format is one more class
+with `decode`. Nothing here waits for anything but a schema registry.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET
 
 from cdc_sync.envelope import (
     Envelope,
@@ -20,120 +22,159 @@ from cdc_sync.envelope import (
     value_meanings,
 )
 from cdc_sync.errors import DecodeError
-from cdc_sync.model import ChangeEvent, Operation, Record, Row, Skip
+from cdc_sync.model import ABSENT, ChangeEvent, Key, Operation, Record, Row, Skip
 
 __all__ = ["JsonDecoder"]
 
+SIDE_TOPIC: Final = Skip("side_topic")
+UNROUTED: Final = Skip("unrouted")
 CONFLUENT_MAGIC: Final = b"\x00"
-KEY_OPERATIONS: Final = frozenset({"d"})
+DELETE: Final = Operation.DELETE.value
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are no JSON of ours; the last of them for bottomless nesting."""
+
+anything = msgspec.json.Decoder().decode
+values_of = msgspec.structs.astuple
 
 
 class JsonDecoder:
     """Debezium events by Connect's JsonConverter, `schemas.enable` true or false.
 
+    `reads` are the columns to decode, by table; a table that is not among them is skipped as unrouted.
     `topic_prefix` is what precedes the table in a topic's name (`nx.seller.public`); records of topics
-    outside it are skipped as side topics (heartbeats, transaction metadata, signals).
+    outside it are skipped as side topics (heartbeats, transaction metadata).
     """
 
-    def __init__(self, topic_prefix: str, placeholder: Placeholder | None = None) -> None:
-        self._prefix = topic_prefix.rstrip(".") + "."
-        self._placeholder = placeholder or Placeholder()
-        self._envelopes = msgspec.json.Decoder(Envelope)
-        self._anything = msgspec.json.Decoder()
-        self._tables: dict[str, str | None] = {}
-        self._meanings: dict[bytes, dict[str, Meaning]] = {}
+    def __init__(
+        self, topic_prefix: str, reads: Mapping[str, Sequence[str]], placeholder: Placeholder | None = None
+    ) -> None:
+        placeholder = placeholder or Placeholder()
+        prefix = topic_prefix.rstrip(".") + "."
+        self._prefix = prefix
+        self._tables = {
+            prefix + table: JsonTable(table, columns, placeholder) for table, columns in reads.items()
+        }
 
     def decode(self, record: Record) -> ChangeEvent | Skip:
         """The record's change event, or why it has none. Raises `DecodeError`."""
-        table = self._table_of(record.partition.topic)
-        if table is None:
-            return Skip("side_topic")
+        try:
+            table = self._tables[record.partition.topic]
+        except KeyError:
+            return UNROUTED if record.partition.topic.startswith(self._prefix) else SIDE_TOPIC
+        return table.decode(record)
+
+
+class JsonTable:
+    """The decoder of one table's events."""
+
+    def __init__(self, table: str, reads: Sequence[str], placeholder: Placeholder) -> None:
+        self._table = table
+        self._reads = tuple(reads)
+        self._index = {name: n for n, name in enumerate(reads)}
+        self._placeholder = placeholder
+        self._may_be_partial = placeholder.in_bytes
+        self._decode = msgspec.json.Decoder(Envelope[row_type(self._reads)]).decode  # type: ignore[misc]
+        self._meanings: dict[bytes, dict[int, Meaning]] = {}
+
+    def decode(self, record: Record) -> ChangeEvent:
+        """The record's change event. Raises `DecodeError`."""
         value = record.value
         if value is None:
-            return ChangeEvent(table, Operation.TOMBSTONE, self._key(record), None)
+            return self._tombstone(record)
         try:
-            envelope = self._envelopes.decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            envelope = self._decode(value)
+            if envelope.op is UNSET:
+                return self._other_shape(record, value, envelope)
+        except UNREADABLE as error:
             raise undecodable(value, error) from error
-        if isinstance(envelope.payload, Envelope):
-            return self._with_schema(table, record, envelope, envelope.payload)
-        if envelope.payload is None:
-            return ChangeEvent(table, Operation.TOMBSTONE, self._key(record), None)
+        after = values_of(envelope.after) if envelope.after else None
+        if self._may_be_partial(value) and after is not None:
+            after = self._placeholder.marked(after)
+        key = decoded_key(record) if envelope.op == DELETE else None
+        return change_event(self._table, envelope, key, after)
+
+    def _tombstone(self, record: Record) -> ChangeEvent:
+        return ChangeEvent(self._table, Operation.TOMBSTONE, decoded_key(record), None)
+
+    def _other_shape(self, record: Record, value: bytes, envelope: Envelope[Any]) -> ChangeEvent:
+        """With a schema around it, or unwrapped, or nothing that we know."""
+        payload = envelope.payload
         if envelope.is_unwrapped:
-            return self._unwrapped(table, record, value, envelope)
-        if self._placeholder.in_bytes(value) and envelope.after:
-            envelope.after = self._placeholder.marked(envelope.after)
-        key = self._key(record) if envelope.op in KEY_OPERATIONS else None
-        return change_event(table, envelope, key)
+            return self._unwrapped(record, value, anything(value), {})
+        if payload is None:
+            return self._tombstone(record)
+        if isinstance(payload, Envelope):
+            return self._with_schema(record, value, self._meanings_of(envelope), payload)
+        return change_event(self._table, envelope, None, None)
 
     def _with_schema(
-        self, table: str, record: Record, outer: Envelope, payload: Envelope
-    ) -> ChangeEvent | Skip:
-        meanings = self._meanings_of(outer)
-        value = record.value or b""
+        self, record: Record, value: bytes, meanings: dict[int, Meaning], payload: Envelope[Any]
+    ) -> ChangeEvent:
         if payload.is_unwrapped:
-            return self._unwrapped(table, record, value, payload, meanings)
+            return self._unwrapped(record, value, anything(value)["payload"], meanings)
+        after = None
         if payload.after:
-            if self._placeholder.in_bytes(value):
-                payload.after = self._placeholder.marked(payload.after)
-            payload.after = understood(payload.after, meanings)
-        key = self._key(record) if payload.op in KEY_OPERATIONS else None
-        return change_event(table, payload, key)
+            after = self._understood(value, values_of(payload.after), meanings)
+        key = decoded_key(record) if payload.op == DELETE else None
+        return change_event(self._table, payload, key, after)
 
     def _unwrapped(
-        self,
-        table: str,
-        record: Record,
-        value: bytes,
-        envelope: Envelope,
-        meanings: dict[str, Meaning] | None = None,
+        self, record: Record, value: bytes, row: Mapping[str, Any], meanings: dict[int, Meaning]
     ) -> ChangeEvent:
-        row = self._anything.decode(value)
-        row = row["payload"] if meanings is not None else row
-        if self._placeholder.in_bytes(value):
-            row = self._placeholder.marked(row)
-        deleted = str(envelope.unwrapped_deleted).lower() == "true" or envelope.unwrapped_op == "d"
-        key = self._key(record) if deleted else None
-        return unwrapped_event(table, understood(row, meanings or {}), key)
+        after = tuple(row.get(name, ABSENT) for name in self._reads)
+        after = self._understood(value, after, meanings)
+        return unwrapped_event(self._table, row, after, lambda: decoded_key(record))
 
-    def _meanings_of(self, envelope: Envelope) -> dict[str, Meaning]:
+    def _understood(self, value: bytes, row: Row, meanings: dict[int, Meaning]) -> Row:
+        """The row with placeholders marked, and values as their schema means them."""
+        if self._may_be_partial(value):
+            row = self._placeholder.marked(row)
+        if not meanings:
+            return row
+        values = list(row)
+        for index, meaning in meanings.items():
+            values[index] = self._meant(meaning, values[index], index)
+        return tuple(values)
+
+    def _meant(self, meaning: Meaning, value: Any, index: int) -> Any:
+        if not isinstance(value, (str, int, dict)):
+            return value  # null, absent or unavailable: nothing to understand
+        try:
+            return meaning(value)
+        except (AttributeError, TypeError, ValueError, KeyError, ArithmeticError) as error:
+            column = self._reads[index]
+            raise DecodeError(f"column {column}: {value!r} is not what its schema says") from error
+
+    def _meanings_of(self, envelope: Envelope[Any]) -> dict[int, Meaning]:
         """By the identity of the schema's bytes: Connect repeats them in every message."""
         raw = bytes(envelope.table_schema) if isinstance(envelope.table_schema, msgspec.Raw) else b"null"
         meanings = self._meanings.get(raw)
         if meanings is None:
-            schema = self._anything.decode(raw)
-            meanings = value_meanings(schema) if isinstance(schema, dict) else {}
+            schema = anything(raw)
+            try:
+                found: dict[str, Meaning] = value_meanings(schema) if isinstance(schema, dict) else {}
+            except (AttributeError, KeyError, TypeError) as error:
+                raise DecodeError("the schema is not one that Connect writes") from error
+            meanings = {self._index[name]: m for name, m in found.items() if name in self._index}
             self._meanings[raw] = meanings
         return meanings
 
-    def _key(self, record: Record) -> Row:
-        if record.key is None:
-            raise DecodeError("a delete without a key: the row cannot be told")
-        try:
-            return key_of(self._anything.decode(record.key))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise undecodable(record.key, error, what="key") from error
 
-    def _table_of(self, topic: str) -> str | None:
-        try:
-            return self._tables[topic]
-        except KeyError:
-            table = topic.removeprefix(self._prefix) if topic.startswith(self._prefix) else None
-            self._tables[topic] = table
-            return table
+def row_type(reads: Sequence[str]) -> type[msgspec.Struct]:
+    """A struct of these columns; any name is allowed, any value, and none is required."""
+    fields: list[tuple[str, Any, Any]] = [(f"c{n}", Any, ABSENT) for n in range(len(reads))]
+    names = {f"c{n}": name for n, name in enumerate(reads)}
+    return msgspec.defstruct("Columns", fields, rename=names, gc=False)
 
 
-def understood(row: dict[str, Any], meanings: dict[str, Meaning]) -> dict[str, Any]:
-    """The row with the values of these columns as their schema means them. Raises `DecodeError`."""
-    for column, meaning in meanings.items():
-        value = row.get(column)
-        if value is None or not isinstance(value, (str, int, dict)):
-            continue  # null, or unavailable: nothing to understand
-        try:
-            row[column] = meaning(value)
-        except (TypeError, ValueError, KeyError, ArithmeticError) as error:
-            raise DecodeError(f"column {column}: {value!r} is not what its schema says") from error
-    return row
+def decoded_key(record: Record) -> Key:
+    """The key's columns. Raises `DecodeError`."""
+    if record.key is None:
+        raise DecodeError("a delete without a key: the row cannot be told")
+    try:
+        return key_of(anything(record.key))
+    except UNREADABLE as error:
+        raise undecodable(record.key, error, what="key") from error
 
 
 def undecodable(raw: bytes, error: Exception, what: str = "value") -> DecodeError:

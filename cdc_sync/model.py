@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from msgspec import Struct
 
 __all__ = [
+    "ABSENT",
     "UNAVAILABLE",
     "ChangeEvent",
     "Delete",
@@ -20,32 +21,43 @@ __all__ = [
     "DocumentChange",
     "DocumentKey",
     "Headers",
+    "Key",
+    "NoValue",
     "Operation",
     "Partition",
     "Record",
     "Rejection",
     "Row",
     "Skip",
-    "Unavailable",
     "Upsert",
 ]
 
 Document = dict[str, Any]
 """A Typesense document: JSON values only, `id` always among its fields."""
 
-Row = Mapping[str, Any]
-"""Column name → value as the wire had it (JSON scalars, lists, `Decimal` once a schema told the scale)."""
+Row = tuple[Any, ...]
+"""The values of the columns that a mapper reads (`Mapper.reads`), in its order, as the wire had them: JSON
+scalars and lists, `Decimal` once a schema told the scale; `ABSENT` where the event has no such column.
+
+A tuple, since a dict of 15 columns costs 2 µs more to decode and to read than one (measured)."""
+
+Key = Mapping[str, Any]
+"""The columns of a primary key, by name."""
 
 Headers = Sequence[tuple[str, bytes | None]]
 
 
-class Unavailable(Enum):
-    """Debezium could not see this column: PostgreSQL left its large, unchanged value out of the log."""
+class NoValue(Enum):
+    """Why a column has no value, where that is not null."""
 
-    TOAST = "unavailable"
+    UNAVAILABLE = "unavailable"
+    """PostgreSQL left a large, unchanged value out of the log, so Debezium could not see it."""
+    ABSENT = "absent"
+    """The event has no such column."""
 
 
-UNAVAILABLE: Final = Unavailable.TOAST
+UNAVAILABLE: Final = NoValue.UNAVAILABLE
+ABSENT: Final = NoValue.ABSENT
 
 
 class Partition(NamedTuple):
@@ -106,7 +118,7 @@ class ChangeEvent(Struct, frozen=True, gc=False):
 
     table: str
     operation: Operation
-    key: Row | None
+    key: Key | None
     after: Row | None
     source_ts_ms: int | None = None
 

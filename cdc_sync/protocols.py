@@ -51,6 +51,8 @@ class Mapper(Protocol):
 
     table: str
     collection: TypesenseCollection
+    reads: tuple[str, ...]
+    """The columns to decode; `ChangeEvent.after` has their values in this order."""
 
     @property
     def owns(self) -> tuple[str, ...]:

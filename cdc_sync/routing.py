@@ -46,6 +46,20 @@ class Router:
         """Every collection that is written, by the order of the mappers."""
         return tuple(self._collections().values())
 
+    @property
+    def reads(self) -> dict[str, tuple[str, ...]]:
+        """The columns to decode, by table."""
+        return {table: mapper.reads for table, mapper in self._mappers.items()}
+
+    @property
+    def reads_binary(self) -> bool:
+        """Whether a bytea or integer array may be read: declared, or by a mapper that declares nothing."""
+        return any(
+            column is None or column.binary
+            for mapper in self._mappers.values()
+            for column in getattr(mapper, "columns", [None])
+        )
+
     def tables_of(self, collection: str) -> tuple[str, ...]:
         """The tables whose rows become documents of this collection."""
         return tuple(m.table for m in self._mappers.values() if m.collection.name == collection)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from cdc_sync.errors import MappingError
 from cdc_sync.mappers.columns import Column
 from cdc_sync.model import (
+    ABSENT,
     UNAVAILABLE,
     ChangeEvent,
     Delete,
@@ -22,6 +23,11 @@ from cdc_sync.schema import Collection, Field
 
 __all__ = ["TableMapper", "id_text"]
 
+NO_VALUE: Final = (None, ABSENT)
+ORDINARY: Final = frozenset({str, int, float, bool, list})
+"""Types of values that are certainly there."""
+
+REMOVES: Final = frozenset({Operation.DELETE, Operation.TOMBSTONE})
 SKIPPED: Final = {Operation.TRUNCATE: Skip("truncate"), Operation.MESSAGE: Skip("message")}
 
 
@@ -53,17 +59,18 @@ class TableMapper:
         self._soft_delete = soft_delete
         self._live_field = live_field
         self._identity = identity
-        self._single = [
-            (c.names[0], c.owns[0], c.passes, c.convert, c.write, c.required, c.owns)
-            for c in columns
-            if len(c.names) == 1 and (c.passes or c.write or c.convert)
+        names = [*key, soft_delete, *(name for column in columns for name in column.names)]
+        self.reads = tuple(dict.fromkeys(name for name in names if name is not None))
+        at = {name: n for n, name in enumerate(self.reads)}
+        self._is_compound = len(key) > 1
+        self._key_at = [at[name] for name in key]
+        self._soft_delete_at = None if soft_delete is None else at[soft_delete]
+        self._plain = [(at[c.names[0]], c.owns[0], c.passes, c) for c in columns if c.passes]
+        self._converted = [
+            (at[c.names[0]], c.owns[0], c.convert, c) for c in columns if c.convert and not c.passes
         ]
-        self._several = [c for c in columns if len(c.names) > 1]
-
-    @property
-    def required_columns(self) -> frozenset[str]:
-        """The columns without which no event of this table is understood."""
-        return frozenset(self._key) | {n for c in self.columns if c.required for n in c.names}
+        self._written = [(at[c.names[0]], c.write, c) for c in columns if c.write]
+        self._computed = [([at[name] for name in c.names], c) for c in columns if c.compute is not None]
 
     @property
     def owns(self) -> tuple[str, ...]:
@@ -72,14 +79,13 @@ class TableMapper:
 
     def map(self, event: ChangeEvent) -> DocumentChange | Skip:
         """The change of one document that this event asks for. Raises `MappingError`."""
-        operation = event.operation
-        if operation in (Operation.DELETE, Operation.TOMBSTONE):
-            return Delete(self.collection.name, self._id(event.key))
-        row = event.after
-        if row is None:
-            return SKIPPED[operation]
-        document_id = self._id(row)
-        gone = self._soft_delete is not None and row.get(self._soft_delete) is not None
+        operation, row = event.operation, event.after
+        if row is None or operation in REMOVES:
+            return self._without_row(event)
+        document_id = row[self._key_at[0]]
+        if self._is_compound or type(document_id) is not str or not document_id or self._identity:
+            document_id = self._id([row[n] for n in self._key_at])
+        gone = self._soft_delete_at is not None and row[self._soft_delete_at] not in NO_VALUE
         if gone and self._live_field is None:
             return Delete(self.collection.name, document_id)
         document: Document = {"id": document_id}
@@ -93,66 +99,91 @@ class TableMapper:
             )
         return Upsert(self.collection.name, document, keep)
 
+    def _without_row(self, event: ChangeEvent) -> DocumentChange | Skip:
+        if event.operation not in REMOVES:
+            return SKIPPED[event.operation]
+        key = event.key or {}
+        return Delete(self.collection.name, self._id([key.get(name) for name in self._key]))
+
     def _fill(self, document: Document, row: Row) -> tuple[str, ...]:
         """Put every column's fields into the document; the fields that the event could not see."""
-        keep: tuple[str, ...] = ()
-        name = ""
+        unseen: list[Column] = []
         try:
-            for name, field, passes, convert, write, required, owns in self._single:
-                value = row.get(name)
-                if value is None:
-                    if required:
-                        raise ValueError("is null" if name in row else "is missing from the event")
-                elif type(value) is passes:
+            for n, field, passes, column in self._plain:
+                value = row[n]
+                if type(value) is passes:
                     document[field] = value
-                elif value is UNAVAILABLE:
-                    keep += owns
-                elif write is not None:
+                elif not has_none(value, column, unseen) and column.convert is not None:
+                    document[field] = column.convert(value)
+            for n, field, convert, column in self._converted:
+                value = row[n]
+                if value.__class__ in ORDINARY or not has_none(value, column, unseen):
+                    converted = convert(value)
+                    if converted is not None:
+                        document[field] = converted
+            for n, write, column in self._written:
+                value = row[n]
+                if value.__class__ in ORDINARY or not has_none(value, column, unseen):
                     write(document, value)
-                elif convert is not None and (converted := convert(value)) is not None:
-                    document[field] = converted
-            for column in self._several:
-                name = ", ".join(column.names)
-                keep += fill_several(document, row, column)
+            for places, column in self._computed:
+                compute(document, [row[n] for n in places], column, unseen)
         except ValueError as error:
-            raise MappingError(f"{self.table} {document['id']}: column {name}: {error}") from error
-        return keep
+            raise MappingError(f"{self.table} {document['id']}: {column_said(column)}: {error}") from error
+        return tuple(name for column in unseen for name in column.owns) if unseen else ()
 
-    def _id(self, row: Row | None) -> str:
+    def _id(self, values: Sequence[Any]) -> str:
         try:
-            text = id_text(row or {}, self._key)
+            text = id_text(values)
         except ValueError as error:
-            raise MappingError(f"{self.table}: {error}") from error
+            raise MappingError(
+                f"{self.table}: column {', '.join(self._key)}: the primary key {error}"
+            ) from error
         return self._identity(text) if self._identity is not None else text
 
 
-def fill_several(document: Document, row: Mapping[str, Any], column: Column) -> tuple[str, ...]:
-    """One field of several columns; what it keeps when one of them was not seen."""
-    values = [row.get(name) for name in column.names]
-    if any(value is UNAVAILABLE for value in values):
-        return column.owns
-    value = column.convert(*values) if column.convert is not None else None
-    if value is not None:
-        document[column.owns[0]] = value
-    return ()
+def has_none(value: Any, column: Column, unseen: list[Column]) -> bool:
+    """Whether a column has nothing to write; one that the event could not see is noted in `unseen`.
+
+    Raises `ValueError` for a required column without a value.
+    """
+    if value is UNAVAILABLE:
+        unseen.append(column)
+        return True
+    if column.required and value in NO_VALUE:
+        raise ValueError("is null" if value is None else "is missing from the event")
+    return value in NO_VALUE
 
 
-def id_text(row: Mapping[str, Any], key: tuple[str, ...]) -> str:
-    """The primary key as text; the parts of a compound one are joined by `:`, with `:` and `\\` escaped.
+def compute(document: Document, values: Sequence[Any], column: Column, unseen: list[Column]) -> None:
+    """Fill the one field that comes of several columns."""
+    if UNAVAILABLE in values:
+        unseen.append(column)
+    elif column.compute is not None:
+        value = column.compute(*(None if v is ABSENT else v for v in values))
+        if value is not None:
+            document[column.owns[0]] = value
+
+
+def column_said(column: Column) -> str:
+    """A column's name, for a reason."""
+    return f"column {', '.join(column.names)}"
+
+
+def id_text(values: Sequence[Any]) -> str:
+    r"""The primary key as text; the parts of a compound one are joined by `:`, with `:` and `\` escaped.
 
     Raises `ValueError` where a part is missing, empty or neither text nor an integer.
     """
     parts = []
-    for name in key:
-        value = row.get(name)
-        if type(value) is int:
-            value = str(value)
-        if type(value) is not str:
-            what = "is missing" if value is None else f"is neither text nor an integer: {value!r}"
-            raise ValueError(f"column {name}: the primary key {what}")
-        if not value:
-            raise ValueError(f"column {name}: the primary key is empty, and an empty id cannot be a document")
-        parts.append(value)
+    for value in values:
+        text = str(value) if type(value) is int else value
+        if type(text) is not str:
+            raise ValueError(
+                "is missing" if value in NO_VALUE else f"is neither text nor an integer: {value!r}"
+            )
+        if not text:
+            raise ValueError("is empty, and an empty id cannot be a document")
+        parts.append(text)
     if len(parts) == 1:
         return parts[0]
     return ":".join(part.replace("\\", "\\\\").replace(":", "\\:") for part in parts)
