@@ -14,9 +14,10 @@ compared. Whatever waits for the sink is folded, so a slow sink makes a batch be
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from cdc_sync.errors import MappingError
 from cdc_sync.model import Delete, Document, DocumentChange, Partition, Record, Upsert
@@ -43,17 +44,14 @@ def fold(earlier: DocumentChange, later: DocumentChange) -> DocumentChange:
     return Upsert(later.collection, document, tuple(n for n in later.keep if n in earlier.keep))
 
 
-class Pending:
+class Pending(Struct, eq=False):
     """One document's change, and the records that were folded into it (the last one decides)."""
 
-    __slots__ = ("change", "records")
-
-    def __init__(self, change: DocumentChange, records: list[Record]) -> None:
-        self.change = change
-        self.records = records
+    change: DocumentChange
+    records: list[Record]
 
 
-class Asked(NamedTuple):
+class Asked(Struct, frozen=True, gc=False):
     """What one record asks for. `committed_at_ms` is the source's commit time, None for snapshot reads."""
 
     record: Record
@@ -72,12 +70,12 @@ class Batch:
         self.changes: dict[str, dict[str, Pending]] = {}
         self.spans: list[Span] = []
         self.asked: Counter[Span] = Counter()
-        self.commit_times_ms: dict[str, list[int]] = {}
+        self.commit_times_ms: defaultdict[str, list[int]] = defaultdict(list)
         self.size_bytes = 0
 
     def add(self, asked: Asked) -> None:
         """Fold one more change in. Raises `MappingError`, and then the batch is as before."""
-        record, change, committed_at_ms = asked
+        record, change = asked.record, asked.change
         documents = self.changes.get(change.collection)
         if documents is None:
             documents = self.changes[change.collection] = {}
@@ -88,9 +86,10 @@ class Batch:
         else:
             pending.change = fold(pending.change, change)
             pending.records.append(record)
-        self.size_bytes += len(record.value or b"")
-        if committed_at_ms is not None:
-            self.commit_times_ms.setdefault(record.partition.topic, []).append(committed_at_ms)
+        if record.value is not None:
+            self.size_bytes += len(record.value)
+        if asked.committed_at_ms is not None:
+            self.commit_times_ms[record.partition.topic].append(asked.committed_at_ms)
 
     def __len__(self) -> int:
         return sum(map(len, self.changes.values()))

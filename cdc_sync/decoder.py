@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET
 
 from cdc_sync.envelope import (
+    HAVE_AFTER,
     Envelope,
     Meaning,
     Placeholder,
@@ -30,6 +31,7 @@ SIDE_TOPIC: Final = Skip("side_topic")
 UNROUTED: Final = Skip("unrouted")
 CONFLUENT_MAGIC: Final = b"\x00"
 DELETE: Final = Operation.DELETE.value
+WITH_ROW: Final[Mapping[Any, Operation]] = {op.value: op for op in HAVE_AFTER}
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are no JSON of ours; the last of them for bottomless nesting."""
 
@@ -83,21 +85,25 @@ class JsonTable:
             return self._tombstone(record)
         try:
             envelope = self._decode(value)
-            if envelope.op is UNSET:
+            operation = WITH_ROW.get(envelope.op)
+            if operation is None or not envelope.after:
                 return self._other_shape(record, value, envelope)
         except UNREADABLE as error:
             raise undecodable(value, error) from error
-        after = values_of(envelope.after) if envelope.after else None
-        if self._may_be_partial(value) and after is not None:
+        after = values_of(envelope.after)
+        if self._may_be_partial(value):
             after = self._placeholder.marked(after)
-        key = decoded_key(record) if envelope.op == DELETE else None
-        return change_event(self._table, envelope, key, after)
+        source = envelope.source
+        return ChangeEvent(self._table, operation, None, after, source.ts_ms if source else None)
 
     def _tombstone(self, record: Record) -> ChangeEvent:
         return ChangeEvent(self._table, Operation.TOMBSTONE, decoded_key(record), None)
 
     def _other_shape(self, record: Record, value: bytes, envelope: Envelope[Any]) -> ChangeEvent:
-        """With a schema around it, or unwrapped, or nothing that we know."""
+        """A delete, with a schema around it, unwrapped, or nothing that we know."""
+        if envelope.op is not UNSET:
+            key = decoded_key(record) if envelope.op == DELETE else None
+            return change_event(self._table, envelope, key, None)
         payload = envelope.payload
         if envelope.is_unwrapped:
             return self._unwrapped(record, value, anything(value), {})

@@ -133,7 +133,9 @@ class Placeholder:
 
     def in_bytes(self, value: bytes) -> bool:
         """Whether a message may hold a placeholder."""
-        return self.word in value or any(form in value for form in self._binary)
+        if self.word in value:
+            return True
+        return bool(self._binary) and any(form in value for form in self._binary)
 
     def marked(self, row: Row) -> Row:
         """The row with `UNAVAILABLE` where a column holds the placeholder."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import TypeVar
@@ -125,7 +125,7 @@ class Lane:
         """Start the lane's thread."""
         self._thread.start()
 
-    def add(self, changes: Iterable[Asked], spans: Mapping[Partition, Span]) -> list[Poison]:
+    def add(self, changes: Sequence[Asked], spans: Mapping[Partition, Span]) -> list[Poison]:
         """Let changes wait here, folded; their spans (by partition) are held until they are settled.
 
         Returns the records that could not be folded.
@@ -138,8 +138,9 @@ class Lane:
                     batch.add(asked)
                 except MappingError as error:
                     poison.append((asked.record, error))
-                    continue
-                batch.asked[spans[asked.record.partition]] += 1
+            taken = Counter(asked.record.partition for asked in changes)
+            taken.subtract(record.partition for record, _ in poison)
+            batch.asked.update({spans[partition]: count for partition, count in taken.items() if count})
             self._hold(batch, spans.values())
             self._changed.notify_all()
         return poison

@@ -67,6 +67,11 @@ class Partition(NamedTuple):
     number: int
 
 
+def no_timestamp() -> tuple[int, int]:
+    """What a record without a timestamp answers: its kind, and the milliseconds."""
+    return 0, 0
+
+
 def no_headers() -> Headers:
     """What a record without headers answers."""
     return ()
@@ -75,16 +80,21 @@ def no_headers() -> Headers:
 class Record(Struct, frozen=True, gc=False):
     """One Kafka message as it was read.
 
-    `offset` is the record's own; what is committed is the next one. `read_headers` is a call because
-    reading them costs more than everything else about a message (1 µs) and few events need them.
+    `offset` is the record's own; what is committed is the next one. Timestamp and headers are read by a
+    call, because few events need them and reading headers costs more (1 µs) than all the rest of a message.
     """
 
     partition: Partition
     offset: int
     key: bytes | None
     value: bytes | None
-    timestamp_ms: int = 0
+    read_timestamp: Callable[[], tuple[int, int]] = no_timestamp
     read_headers: Callable[[], Headers | None] = no_headers
+
+    @property
+    def timestamp_ms(self) -> int:
+        """When the record was produced, in milliseconds since the epoch; 0 where it is not known."""
+        return max(0, self.read_timestamp()[1])
 
     @property
     def headers(self) -> Headers:

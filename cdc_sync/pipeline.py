@@ -38,13 +38,13 @@ class Corridor:
     def ask(self, record: Record) -> Asked | Skip:
         """Decode, route, map. Raises `RecordError`."""
         event = self._decoder.decode(record)
-        if isinstance(event, Skip):
+        if type(event) is Skip:
             return event
         mapper = self._router.mapper(event.table)
         if mapper is None:
             return Skip("unrouted")
         change = mapper.map(event)
-        if isinstance(change, Skip):
+        if type(change) is Skip:
             return change
         is_read = event.operation is Operation.READ
         return Asked(record, change, None if is_read else event.source_ts_ms)
@@ -132,7 +132,7 @@ class Pipeline:
             except RecordError as error:
                 self._bury(record, error, spans[record.partition])
                 continue
-            if isinstance(asked, Skip):
+            if type(asked) is Skip:
                 spans[record.partition].outcomes[Outcome.SKIPPED] += 1
                 self._metrics.skipped(record.partition.topic, asked.reason)
                 continue

@@ -128,7 +128,7 @@ class KafkaSource:
             message.offset() or 0,
             message.key(),
             message.value(),
-            message.timestamp()[1],
+            message.timestamp,
             cast(Callable[[], Headers | None], message.headers),
         )
 
