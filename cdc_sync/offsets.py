@@ -35,12 +35,13 @@ class Outcome(str, Enum):
 class Span:
     """A run of `count` records of one partition; `next_offset` is what to commit once it is settled."""
 
-    __slots__ = ("count", "first_offset", "holds", "next_offset", "outcomes", "partition")
+    __slots__ = ("count", "first_offset", "holds", "newest", "next_offset", "outcomes", "partition")
 
-    def __init__(self, partition: Partition, first_offset: int) -> None:
-        self.partition = partition
-        self.first_offset = first_offset
-        self.next_offset = first_offset + 1
+    def __init__(self, first: Record) -> None:
+        self.partition = first.partition
+        self.first_offset = first.offset
+        self.next_offset = first.offset + 1
+        self.newest = first
         self.count = 1
         self.holds = 0
         self.outcomes: Counter[Outcome] = Counter()
@@ -72,8 +73,9 @@ class OffsetTracker:
         for record in records:
             span = spans.get(record.partition)
             if span is None:
-                spans[record.partition] = Span(record.partition, record.offset)
+                spans[record.partition] = Span(record)
             else:
+                span.newest = record
                 span.next_offset = record.offset + 1
                 span.count += 1
         for partition, span in spans.items():

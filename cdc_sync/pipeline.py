@@ -38,13 +38,13 @@ class Corridor:
     def ask(self, record: Record) -> Asked | Skip:
         """Decode, route, map. Raises `RecordError`."""
         event = self._decoder.decode(record)
-        if type(event) is Skip:
+        if isinstance(event, Skip):
             return event
         mapper = self._router.mapper(event.table)
         if mapper is None:
             return Skip("unrouted")
         change = mapper.map(event)
-        if type(change) is Skip:
+        if isinstance(change, Skip):
             return change
         is_read = event.operation is Operation.READ
         return Asked(record, change, None if is_read else event.source_ts_ms)
@@ -96,7 +96,7 @@ class Pipeline:
         for collection, lane in lanes.items():
             self._topics_of[lane].update(topics_of[collection])
         self._letters = 0
-        self._taken_ms: dict[str, int] = {}
+        self._newest: dict[str, Record] = {}
         self._committed_at = float("-inf")
         self._source: Source | None = None
         self.has_joined = False
@@ -108,9 +108,8 @@ class Pipeline:
         self._source = source
         source.pause(self._full_topics())
         records = source.poll(self._max_records, self._poll_timeout_s)  # poll
-        if records:
-            self._taken_ms[records[-1].partition.topic] = records[-1].timestamp_ms
         spans = self._offsets.open(records)
+        self._newest.update({span.partition.topic: span.newest for span in spans.values()})
         changes = self._changes_of(records, spans)  # decode → route → map
         for lane, asked in changes.items():  # compact; the lane writes
             for record, error in lane.add(asked, spans):
@@ -132,7 +131,7 @@ class Pipeline:
             except RecordError as error:
                 self._bury(record, error, spans[record.partition])
                 continue
-            if type(asked) is Skip:
+            if isinstance(asked, Skip):
                 spans[record.partition].outcomes[Outcome.SKIPPED] += 1
                 self._metrics.skipped(record.partition.topic, asked.reason)
                 continue
@@ -204,8 +203,8 @@ class Pipeline:
     def set_lag_seconds(self, behind: Collection[str]) -> None:
         """Age of the newest record taken from each topic that has more; 0 for the others."""
         now_ms = time.time_ns() // 1_000_000
-        for topic, taken_ms in self._taken_ms.items():
-            lag_s = max(0, now_ms - taken_ms) / 1000 if topic in behind else 0.0
+        for topic, newest in self._newest.items():
+            lag_s = max(0, now_ms - newest.timestamp_ms) / 1000 if topic in behind else 0.0
             self._metrics.set("lag_seconds", lag_s, topic.rpartition(".")[2])
 
     # Rebalances (inside `poll` and `close`) ----------------------------------------------------------
