@@ -171,10 +171,10 @@ class App:
 
     def run(self, stop: threading.Event) -> None:
         """Serve until asked to stop; then what was read is written and committed, and the group left."""
+        source = self._make_source()
         self.health.start()
         for lane in self._lanes:
             lane.start()
-        source = self._make_source()
         self._log.info("started", version=__version__, http_port=self.health.port)
         flooded = False
         while not stop.is_set():

@@ -3,77 +3,105 @@
 from __future__ import annotations
 
 import argparse
+import gc
+import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import FrameType
 
 from cdc_sync import __version__
-from cdc_sync.config import Settings, load_settings
+from cdc_sync.commands import config, dlq, doctor
+from cdc_sync.commands.door import (
+    DONE,
+    FAILED,
+    MISUSED,
+    Command,
+    OneLineParser,
+    Subcommands,
+    add_command,
+    kafka_properties,
+    one_line,
+    started,
+)
 from cdc_sync.errors import CdcSyncError, ConfigError
-from cdc_sync.log import configure_logging
 
 __all__ = ["main"]
-
-DONE, FAILED, MISUSED = 0, 1, 2
-
-Command = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 done, 1 failed, 2 wrong usage or configuration."""
-    options = parser().parse_args(arguments)
+    try:
+        options = parser().parse_args(arguments)
+    except SystemExit as end:  # argparse's: after --help, --version, or its one line about a mistake
+        return int(end.code or DONE)
     command: Command = options.command
     try:
-        return command(options)
+        code = command(options)
+        sys.stdout.flush()
     except ConfigError as error:
-        print(f"cdc-sync: {error}", file=sys.stderr)
+        print(f"cdc-sync: {one_line(str(error))}", file=sys.stderr)
         return MISUSED
     except CdcSyncError as error:
-        print(f"cdc-sync: {error}", file=sys.stderr)
+        print(f"cdc-sync: {one_line(str(error))}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return FAILED
     except BrokenPipeError:
+        # Whoever read us has gone (`| head`); without this, Python complains once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    return code
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> OneLineParser:
     """Every command and its options."""
-    top = argparse.ArgumentParser(
+    top = OneLineParser(
         prog="cdc-sync",
         description="Keeps Typesense in step with PostgreSQL through Debezium and Kafka.",
         epilog="Settings are environment variables CDC_SYNC_…; `cdc-sync config` shows them all.",
+        allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"cdc-sync {__version__}")
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
-
-    run_ = commands.add_parser(
-        "run", help="run the daemon", description="Run the daemon until SIGTERM or SIGINT."
+    commands: Subcommands[OneLineParser] = top.add_subparsers(required=True, metavar="COMMAND")
+    add_command(
+        commands,
+        "run",
+        run,
+        summary="run the daemon",
+        description="Run the daemon until SIGTERM or SIGINT; what was read is written before it ends.",
     )
-    run_.set_defaults(command=run)
+    doctor.add_to(commands)
+    dlq.add_to(commands)
+    config.add_to(commands)
     return top
-
-
-def started() -> Settings:
-    """The settings, with logging set up by them."""
-    settings = load_settings()
-    configure_logging(settings.log.level, settings.log.format)
-    return settings
 
 
 def run(_: argparse.Namespace) -> int:
     """`cdc-sync run`."""
     from cdc_sync.app import build
 
-    app = build(started())
     stop = threading.Event()
 
     def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    signal.signal(signal.SIGTERM, ask_to_stop)
-    signal.signal(signal.SIGINT, ask_to_stop)
+    settings = started()
+    with kafka_properties():
+        app = build(settings)
+        signal.signal(signal.SIGTERM, ask_to_stop)
+        signal.signal(signal.SIGINT, ask_to_stop)
+        collect_garbage_rarely()
     app.run(stop)
     return DONE
+
+
+def collect_garbage_rarely() -> None:
+    """Leave what was made at start alone, and look at young objects 50,000 at a time instead of 700.
+
+    Events make no reference cycles; with the defaults, looking for some took a third of the CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)

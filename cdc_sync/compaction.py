@@ -118,13 +118,14 @@ class Batch:
         rest.spans = [span for span in self.spans if span.partition not in partitions]
         rest.asked = Counter({span: n for span, n in self.asked.items() if span.partition not in partitions})
         for collection, documents in self.changes.items():
-            kept = {i: p for i, p in documents.items() if not all_from(p.records, partitions)}
+            left = ((i, p.change, not_from(p.records, partitions)) for i, p in documents.items())
+            kept = {document_id: Pending(change, records) for document_id, change, records in left if records}
             if kept:
                 rest.changes[collection] = kept
-        rest.size_bytes = sum(record.size_bytes for pending in rest for record in pending.records)
+        rest.size_bytes = sum(len(r.value or b"") for pending in rest for r in pending.records)
         return rest
 
 
-def all_from(records: Iterable[Record], partitions: Collection[Partition]) -> bool:
-    """Whether all of these records came from these partitions."""
-    return all(record.partition in partitions for record in records)
+def not_from(records: Iterable[Record], partitions: Collection[Partition]) -> list[Record]:
+    """The records that came from other partitions."""
+    return [record for record in records if record.partition not in partitions]

@@ -7,9 +7,10 @@ only: the rooms get plain values. `docs/configuration.md` is generated from here
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeGuard
+from typing import Annotated, Any, Literal, TypeGuard, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -29,6 +30,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
     YamlConfigSettingsSource,
 )
+from yaml import YAMLError
 
 from cdc_sync.errors import ConfigError
 
@@ -36,6 +38,7 @@ __all__ = ["Settings", "load_settings"]
 
 PREFIX = "CDC_SYNC_"
 CONFIG_FILE = "CDC_SYNC_CONFIG_FILE"
+KEY_FILE = "CDC_SYNC_TYPESENSE__API_KEY_FILE"
 NO_SUCH_SETTING = "there is no such setting; `cdc-sync config` lists all of them"
 
 
@@ -132,6 +135,8 @@ class TypesenseSettings(Section):
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
                 raise ValueError("expected http://host:port or https://host:port")
+            if parts.username or parts.password:
+                raise ValueError("a user in the URL is not used; the key goes into typesense.api_key")
         if not value:
             raise ValueError("expected http://host:port")
         return value
@@ -258,12 +263,7 @@ class Settings(BaseSettings):
     def typesense_key(self) -> str:
         """The key, from the setting or its file. Raises `ConfigError`."""
         if self.typesense.api_key_file is not None:
-            try:
-                return self.typesense.api_key_file.read_text("utf-8").strip()
-            except OSError as error:
-                raise ConfigError(
-                    f"CDC_SYNC_TYPESENSE__API_KEY_FILE: {error.strerror}: {error.filename}"
-                ) from error
+            return key_in(self.typesense.api_key_file)
         if self.typesense.api_key is None or not self.typesense.api_key.get_secret_value():
             raise ConfigError(
                 "CDC_SYNC_TYPESENSE__API_KEY is not set: set it, or name the file that holds the key in "
@@ -282,27 +282,54 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         raise ConfigError("; ".join(explained(dict(e)) for e in error.errors())) from None
-    except ValueError as error:  # a file that is no YAML or TOML, a variable that is no JSON
-        raise ConfigError(str(error).replace("\n", " ")) from None
+    except (ValueError, YAMLError) as error:
+        # Neither text is repeated: it may quote the file, and with it the key.
+        where = f", line {line}" if (line := line_of(error)) else ""
+        raise ConfigError(f"{CONFIG_FILE}: {path} is not valid YAML or TOML{where}") from None
 
 
 def check_names() -> None:
-    """Refuse a variable of ours that names no setting; pydantic ignores unknown ones in the environment."""
-    for name in sorted(os.environ):
+    """Refuse a variable of ours that names no setting (pydantic ignores it), or is not the JSON it should be."""
+    for name, value in sorted(os.environ.items()):
         if not name.upper().startswith(PREFIX) or name.upper() == CONFIG_FILE or "_TEST_" in name.upper():
             continue
         section, _, setting = name.upper().removeprefix(PREFIX).lower().partition("__")
         field = Settings.model_fields.get(section)
-        known = field is not None
-        if (
-            field is not None
-            and setting
-            and isinstance(field.annotation, type)
-            and issubclass(field.annotation, Section)
-        ):
-            known = setting.partition("__")[0] in field.annotation.model_fields
-        if not known:
+        if field is not None and setting and is_section(field.annotation):
+            field = field.annotation.model_fields.get(setting.partition("__")[0])
+        if field is None:
             raise ConfigError(f"{name}: {NO_SUCH_SETTING}")
+        if get_origin(field.annotation) is dict and "__" not in setting:
+            check_json_object(name, value)
+
+
+def check_json_object(name: str, value: str) -> None:
+    """A setting that is written as JSON."""
+    try:
+        found = json.loads(value)
+    except ValueError as error:
+        raise ConfigError(f"{name}: expected a JSON object: {error}") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{name}: expected a JSON object")
+
+
+def key_in(path: Path) -> str:
+    """The key that a file holds. Raises `ConfigError`."""
+    try:
+        key = path.read_text("utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{KEY_FILE}: {error.strerror}: {error.filename}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{KEY_FILE}: {path} is not text in UTF-8") from error
+    if not key:
+        raise ConfigError(f"{KEY_FILE}: {path} is empty")
+    return key
+
+
+def line_of(error: Exception) -> int | None:
+    """Where a parser stopped, if it says so."""
+    mark = getattr(error, "problem_mark", None)
+    return mark.line + 1 if mark is not None else getattr(error, "lineno", None)
 
 
 def is_section(annotation: object) -> TypeGuard[type[Section]]:

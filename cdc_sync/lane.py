@@ -258,7 +258,8 @@ class Lane:
     def _write(self, batch: Batch) -> tuple[list[Poison], list[Pending]]:
         poison: list[Poison] = []
         apart: list[Pending] = []
-        for rejection in self._attempt(batch):
+        rejections = self._attempt(batch) if len(batch) else ()
+        for rejection in rejections:
             pending = batch.changes[rejection.key.collection][rejection.key.id]
             if len(pending.records) == 1:
                 poison.append((pending.records[0], RejectedError(rejection.reason)))

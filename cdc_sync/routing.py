@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from cdc_sync.errors import ConfigError
 from cdc_sync.protocols import Mapper
-from cdc_sync.schema import Collection, Enrichment
+from cdc_sync.schema import Collection, Enrichment, field_matches
 
 __all__ = ["Router"]
 
@@ -84,7 +84,8 @@ class Router:
                 )
         for enrichment in self.enrichments:
             parent = next(m for m in self._mappers.values() if m.collection.name == enrichment.parent)
-            shared = set(parent.owns) & set(enrichment.fields)
+            shared = {name for name in parent.owns if field_matches(name, enrichment.fields)}
+            shared |= {name for name in enrichment.fields if field_matches(name, parent.owns)}
             if shared:
                 raise ConfigError(
                     f"the mapper of {parent.table} and the enrichment of {enrichment.parent} both fill "

@@ -56,6 +56,8 @@ TIMESTAMP: Final = re.compile(
 
 MAX_EXPONENT: Final = 308
 """Of what a double can hold."""
+MAX_SCALE: Final = 16_383
+"""Of PostgreSQL's numeric."""
 MAX_DEPTH: Final = 100
 """Of jsonb. PostgreSQL takes thousands of levels, and a reader that recurses does not."""
 
@@ -275,16 +277,16 @@ def printed_decimal(value: Any, scale: int) -> str:
             # A string-mode numeric with a scale always has its point, and base64 never has one.
             return point_put(int.from_bytes(base64.b64decode(value), "big", signed=True), scale)
         if DECIMAL.fullmatch(value):
-            return rounded(Decimal(value), scale)
+            return exactly(Decimal(value), scale)
         if not scale and BASE64.fullmatch(value):
             return str(int.from_bytes(base64.b64decode(value), "big", signed=True))
         raise ValueError(f"expected a decimal number, got {shown(value)}")
     if isinstance(value, Decimal) or type(value) is int:
-        return rounded(Decimal(value), scale)
+        return exactly(Decimal(value), scale)
     if type(value) is float:
-        return rounded(Decimal(repr(finite(value))), scale)
+        return f"{Decimal(repr(finite(value))):.{scale}f}"
     if isinstance(value, dict):
-        return rounded(variable_scale(value), scale)
+        return exactly(variable_scale(value), scale)
     raise ValueError(f"expected a decimal number, got {shown(value)}")
 
 
@@ -297,11 +299,14 @@ def variable_scale(value: dict[str, Any]) -> Decimal:
         raise ValueError(f"expected a decimal number, got {shown(value)}") from error
 
 
-def rounded(value: Decimal, scale: int) -> str:
-    """Exactly `scale` places, without an exponent."""
-    if not value.is_finite() or abs(value.adjusted()) > MAX_EXPONENT:
+def exactly(value: Decimal, scale: int) -> str:
+    """Every digit, without an exponent; at least `scale` places, for a column's scale may have grown."""
+    if not value.is_finite() or value.adjusted() > MAX_EXPONENT:
         raise ValueError(f"expected a decimal that a double can hold, got {shown(value)}")
-    return f"{value:.{scale}f}"
+    places = max(scale, -int(value.as_tuple().exponent))
+    if places > MAX_SCALE:
+        raise ValueError(f"expected a decimal of at most {MAX_SCALE} places, got {shown(value)}")
+    return f"{value:.{places}f}"
 
 
 def point_put(unscaled: int, scale: int) -> str:

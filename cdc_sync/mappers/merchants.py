@@ -23,9 +23,8 @@ def address_text(address: object) -> str | None:
 
 def location(latitude: object, longitude: object) -> list[float] | None:
     """`[lat, lng]`, Typesense's order, when both are set."""
-    if latitude is None or longitude is None:
-        return None
-    return [finite(latitude), finite(longitude)]
+    both = [finite(coordinate) for coordinate in (latitude, longitude) if coordinate is not None]
+    return both if len(both) == 2 else None
 
 
 MERCHANT = TableMapper(

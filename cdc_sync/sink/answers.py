@@ -89,5 +89,5 @@ def stored_documents(answer: Answer) -> list[Document]:
     """The documents of an export."""
     try:
         return [decode(line) for line in answer.body.split(b"\n") if line]
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SinkUnavailable(f"export: the answer is not JSONL: {error}") from error

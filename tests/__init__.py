@@ -1,0 +1,1 @@
+"""Tests of the package: one file a room, same name."""

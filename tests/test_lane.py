@@ -1,0 +1,247 @@
+"""A lane: one ordered stream of writes that holds what the sink does not take, and settles each record once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from cdc_sync.compaction import Asked, Batch
+from cdc_sync.errors import SinkUnavailable
+from cdc_sync.lane import Lane, Settlement
+from cdc_sync.model import Document, DocumentKey, Partition, Record, Rejection, Upsert
+from cdc_sync.offsets import Outcome, OffsetTracker, Span
+
+P0, P1 = Partition("t", 0), Partition("t", 1)
+
+
+class ScriptedSink:
+    """Applies batches to a dict; `gate` holds a call inside, `away` makes calls fail, `refuses` single documents."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, Document] = {}
+        self.batches: list[list[str]] = []
+        self.away = False
+        self.refuses: Callable[[Document], bool] = lambda _: False
+        self.gate = threading.Event()
+        self.gate.set()
+        self.inside = threading.Event()
+        self.aborted = threading.Event()
+        self.calls = 0
+
+    def open(self) -> None:
+        pass
+
+    def write(self, batch: Batch) -> Sequence[Rejection]:
+        self.calls += 1
+        if self.away:
+            raise SinkUnavailable("away")
+        self.inside.set()
+        while not self.gate.wait(0.005):
+            if self.aborted.is_set():
+                raise SinkUnavailable("aborted")
+        self.inside.clear()
+        self.batches.append([pending.change.id for pending in batch])
+        rejections = []
+        for pending in batch:
+            assert isinstance(pending.change, Upsert)
+            if self.refuses(pending.change.document):
+                rejections.append(Rejection(DocumentKey("c", pending.change.id), "no"))
+            else:
+                self.documents[pending.change.id] = pending.change.document
+        return rejections
+
+    def abort(self) -> None:
+        self.aborted.set()
+
+
+class World:
+    """A lane, its sink, and the offsets of what it was given."""
+
+    def __init__(self) -> None:
+        self.sink = ScriptedSink()
+        self.troubles: list[str] = []
+        self.lane = Lane(
+            "c",
+            ["c"],
+            self.sink,
+            change_of,
+            max_waiting_bytes=1_000_000,
+            max_waiting_documents=5,
+            max_backoff_s=0.02,
+            on_trouble=lambda _, error: self.troubles.append(str(error)),
+            on_recovery=lambda _: self.troubles.append("back"),
+        )
+        self.offsets = OffsetTracker()
+        self.next = {P0: 0, P1: 0}
+        self.settled: list[Settlement] = []
+
+    def give(self, *ids: str, partition: Partition = P0) -> dict[Partition, Span]:
+        """Records of one poll, whose value is `<id>=<offset>`."""
+        records = []
+        for document_id in ids:
+            offset = self.next[partition]
+            self.next[partition] += 1
+            records.append(Record(partition, offset, document_id.encode(), f"{document_id}={offset}".encode()))
+        spans = self.offsets.open(records)
+        assert [] == self.lane.add([Asked(record, change_of(record)) for record in records], spans)
+        return spans
+
+    def settle(self, count: int = 1, timeout_s: float = 3.0) -> list[Settlement]:
+        """Wait until so many batches are settled in all; account and release them."""
+        deadline = time.monotonic() + timeout_s
+        while len(self.settled) < count and time.monotonic() < deadline:
+            for settlement in self.lane.collect():
+                settlement.account()
+                for span in settlement.batch.spans:
+                    span.release()
+                self.settled.append(settlement)
+            time.sleep(0.002)
+        return self.settled
+
+
+def change_of(record: Record) -> Upsert:
+    """The pure middle of these tests."""
+    document_id, _, version = (record.value or b"").decode().partition("=")
+    return Upsert("c", {"id": document_id, "version": int(version)})
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A lane that runs."""
+    world = World()
+    world.lane.start()
+    yield world
+    world.sink.gate.set()
+    world.lane.stop(2.0)
+
+
+def outcomes(spans: dict[Partition, Span]) -> dict[Outcome, int]:
+    """All outcomes of these spans that are not zero."""
+    return {o: n for span in spans.values() for o, n in span.outcomes.items() if n}
+
+
+def test_an_idle_lane_writes_at_once(world: World) -> None:
+    """A batch does not wait to be filled."""
+    spans = world.give("a")
+    world.settle()
+    assert {"a": {"id": "a", "version": 0}} == world.sink.documents
+    assert {Outcome.WRITTEN: 1} == outcomes(spans)
+    assert {P0: 1} == (world.offsets.settle() and world.offsets.committable())
+
+
+def test_what_waits_is_folded(world: World) -> None:
+    """While a batch is in flight, three changes of one document become one write."""
+    world.sink.gate.clear()
+    first = world.give("a")
+    assert world.sink.inside.wait(2)
+    second, third = world.give("b", "b"), world.give("b", "c")
+    world.sink.gate.set()
+    world.settle(2)
+    assert [["a"], ["b", "c"]] == world.sink.batches
+    assert 3 == world.sink.documents["b"]["version"]
+    assert {Outcome.WRITTEN: 1} == outcomes(first)
+    assert {Outcome.COALESCED: 2} == outcomes(second)
+    assert {Outcome.WRITTEN: 2} == outcomes(third)
+
+
+def test_nothing_is_settled_while_the_sink_is_away(world: World) -> None:
+    """The batch is held, not dropped, and written once the sink is back; said once each."""
+    world.sink.away = True
+    world.give("a")
+    time.sleep(0.1)
+    assert [] == world.lane.collect()
+    assert world.lane.trouble is not None
+    world.sink.away = False
+    world.settle()
+    assert ["away", "back"] == world.troubles
+    assert {"a"} == world.sink.documents.keys()
+    assert world.lane.trouble is None
+
+
+def test_a_refused_document_is_the_only_poison(world: World) -> None:
+    """Its neighbours are written."""
+    world.sink.refuses = lambda document: document["id"] == "b"
+    spans = world.give("a", "b", "c")
+    [settlement] = world.settle()
+    assert [(1, "no")] == [(record.offset, str(error)) for record, error in settlement.poison]
+    assert {"a", "c"} == world.sink.documents.keys()
+    assert {Outcome.WRITTEN: 2} == outcomes(spans)
+
+
+def test_a_refused_fold_is_taken_apart(world: World) -> None:
+    """Only the record at fault is poison; those before and after it have their effect, in their order."""
+    world.sink.gate.clear()
+    world.give("x")
+    assert world.sink.inside.wait(2)
+    world.sink.refuses = lambda document: document["version"] >= 3
+    spans = world.give("a", "a", "a")
+    world.sink.gate.set()
+    world.settle(2)
+    assert [3] == [record.offset for record, _ in world.settled[1].poison]
+    assert 2 == world.sink.documents["a"]["version"]
+    assert {Outcome.WRITTEN: 2} == outcomes(spans)
+
+
+def test_a_revoked_partition_is_dropped_and_the_other_kept(world: World) -> None:
+    """What waits and what is held of a revoked partition is never written; its offsets never move."""
+    world.sink.away = True
+    world.give("a", partition=P0)
+    world.give("b", partition=P1)
+    time.sleep(0.05)
+    world.lane.revoke([P0], 2.0)
+    world.offsets.revoke([P0])
+    world.sink.away = False
+    world.settle()
+    time.sleep(0.05)
+    assert {"b"} == world.sink.documents.keys()
+    world.offsets.settle()
+    assert {P1: 1} == world.offsets.committable()
+
+
+def test_revocation_waits_for_the_request_in_flight(world: World) -> None:
+    """Nothing of a revoked partition may reach the sink after `revoke` has returned."""
+    world.sink.gate.clear()
+    world.give("a")
+    assert world.sink.inside.wait(2)
+    threading.Timer(0.1, world.sink.gate.set).start()
+    world.lane.revoke([P0], 2.0)
+    assert {"a"} == world.sink.documents.keys()
+
+
+def test_revocation_gives_up_a_request_that_hangs(world: World) -> None:
+    """A sink that never answers does not keep a rebalance for ever."""
+    world.sink.gate.clear()
+    world.give("a")
+    assert world.sink.inside.wait(2)
+    started = time.monotonic()
+    world.lane.revoke([P0], 0.1)
+    assert time.monotonic() - started < 2
+    assert world.sink.aborted.is_set()
+    assert world.lane.is_idle or world.lane.wait(lambda: world.lane.is_idle, 1)
+    assert {} == world.sink.documents
+
+
+def test_a_lane_is_full_by_documents_that_wait(world: World) -> None:
+    """What is in flight does not count; what waits does, folded."""
+    world.sink.gate.clear()
+    world.give("a")
+    assert world.sink.inside.wait(2)
+    world.give("b", "c", "d", "d", "e")
+    assert not world.lane.is_full
+    world.give("f")
+    assert world.lane.is_full
+
+
+def test_stop_ends_a_lane_whose_sink_is_away(world: World) -> None:
+    """Held work is dropped without being settled: it is read again by the next process."""
+    world.sink.away = True
+    world.give("a")
+    time.sleep(0.05)
+    world.lane.stop(2.0)
+    assert [] == world.lane.collect()
+    calls = world.sink.calls
+    time.sleep(0.1)
+    assert calls == world.sink.calls

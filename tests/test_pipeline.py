@@ -1,0 +1,360 @@
+"""The corridor from records to commits, with a source, a sink and a dead letter queue in memory."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from cdc_sync.compaction import Batch
+from cdc_sync.decoder import JsonDecoder
+from cdc_sync.dlq.limit import DeadLetterLimit
+from cdc_sync.errors import RecordError, SinkUnavailable
+from cdc_sync.lane import Lane
+from cdc_sync.mappers import MAPPERS
+from cdc_sync.metrics import Metrics
+from cdc_sync.model import Delete, Document, DocumentKey, Partition, Record, Rejection
+from cdc_sync.pipeline import Corridor, Pipeline
+from cdc_sync.protocols import RebalanceListener
+from cdc_sync.routing import Router
+
+PREFIX = "nx.seller.public"
+
+
+class FakeSource:
+    """Records by partition, delivered in order from what was committed; a restart is a new one."""
+
+    def __init__(self, log: Mapping[Partition, Sequence[Record]], committed: dict[Partition, int]) -> None:
+        self.log = log
+        self.committed = committed
+        self.positions = {p: committed.get(p, 0) for p in log}
+        self.paused: set[str] = set()
+        self.revoke_next: set[Partition] = set()
+        self.listener: RebalanceListener | None = None
+
+    def poll(self, max_records: int, timeout_s: float) -> Sequence[Record]:
+        if self.revoke_next and self.listener is not None:
+            gone, self.revoke_next = self.revoke_next, set()
+            self.listener.on_revoked(gone, lost=False)
+            self.positions = {p: o for p, o in self.positions.items() if p not in gone}
+        records: list[Record] = []
+        for partition, position in self.positions.items():
+            if partition.topic not in self.paused:
+                taken = self.log[partition][position : position + max_records]
+                self.positions[partition] += len(taken)
+                records += taken
+        if not records:
+            time.sleep(0.001)
+        return records
+
+    def commit(self, offsets: Mapping[Partition, int], wait: bool = False) -> None:
+        for partition, offset in offsets.items():
+            assert partition in self.positions, "committed a partition that is not owned"
+            assert offset > self.committed.get(partition, 0), "committed backwards, or twice"
+            self.committed[partition] = offset
+
+    def pause(self, topics: Collection[str]) -> None:
+        self.paused = set(topics)
+
+    def close(self) -> None:
+        pass
+
+
+class MemorySink:
+    """Documents in a dict; `fails` is asked before each call, `refuses` for each document."""
+
+    def __init__(self) -> None:
+        self.documents: dict[DocumentKey, Document] = {}
+        self.fails: Callable[[], bool] = lambda: False
+        self.refuses: Callable[[Document], bool] = lambda _: False
+        self.writes = 0
+
+    def open(self) -> None:
+        pass
+
+    def write(self, batch: Batch) -> Sequence[Rejection]:
+        if self.fails():
+            raise SinkUnavailable("away")
+        self.writes += 1
+        rejections = []
+        for pending in batch:
+            change = pending.change
+            key = DocumentKey(change.collection, change.id)
+            if isinstance(change, Delete):
+                self.documents.pop(key, None)
+            elif self.refuses(change.document):
+                rejections.append(Rejection(key, "refused"))
+            else:
+                self.documents[key] = change.document
+        return rejections
+
+    def abort(self) -> None:
+        pass
+
+
+class Letters:
+    """Dead letters in a list; with `stores` false nothing is acknowledged."""
+
+    def __init__(self) -> None:
+        self.letters: list[tuple[Record, RecordError]] = []
+        self.stores = True
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def put(self, record: Record, error: RecordError, on_stored: Callable[[], None]) -> None:
+        self.letters.append((record, error))
+        self._waiting.append(on_stored)
+
+    def serve(self) -> None:
+        while self.stores and self._waiting:
+            self._waiting.popleft()()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+
+class World:
+    """The wired corridor over a log of records."""
+
+    def __init__(self, limit: int = 1_000_000) -> None:
+        self.log: dict[Partition, list[Record]] = {}
+        self.committed: dict[Partition, int] = {}
+        self.sink = MemorySink()
+        self.letters = Letters()
+        self.metrics = Metrics("test")
+        self.limit = limit
+        self.lanes: list[Lane] = []
+        self.start()
+
+    def start(self) -> None:
+        """A daemon that begins at what was committed."""
+        for lane in self.lanes:
+            lane.stop(2.0)
+        router = Router(MAPPERS)
+        corridor = Corridor(JsonDecoder(PREFIX, router.reads), router)
+        lane_of = {
+            c.name: Lane(
+                c.name,
+                [c.name],
+                self.sink,
+                corridor.change_of,
+                max_waiting_bytes=100_000,
+                max_waiting_documents=20,
+                max_backoff_s=0.01,
+            )
+            for c in router.collections
+        }
+        self.lanes = list(lane_of.values())
+        topics = {c.name: [f"{PREFIX}.{t}" for t in router.tables_of(c.name)] for c in router.collections}
+        self.pipeline = Pipeline(
+            corridor,
+            lane_of,
+            topics,
+            self.letters,
+            DeadLetterLimit(count=self.limit, share=0.5, window_s=60, clock=time.monotonic),
+            self.metrics,
+            max_records=7,
+            commit_every_s=0.0,
+        )
+        for lane in self.lanes:
+            lane.start()
+        self.source = FakeSource(self.log, self.committed)
+        self.source.listener = self.pipeline
+
+    def produce(self, table: str, key: str, after: dict[str, Any] | None, *, partition: int = 0) -> Record:
+        """One event (or, with None, a delete) at the end of a partition."""
+        event = {"op": "d" if after is None else "u", "after": after, "source": {"ts_ms": 1}}
+        return self.produce_raw(table, key, msgspec.json.encode(event), partition=partition)
+
+    def produce_raw(self, table: str, key: str, value: bytes | None, *, partition: int = 0) -> Record:
+        """Any bytes at the end of a partition."""
+        where = Partition(f"{PREFIX}.{table}", partition)
+        records = self.log.setdefault(where, [])
+        record = Record(where, len(records), msgspec.json.encode({"id": key}), value)
+        records.append(record)
+        self.source.positions.setdefault(where, self.committed.get(where, 0))
+        return record
+
+    def run(self, until: Callable[[], bool] | None = None, timeout_s: float = 5.0) -> None:
+        """Turn until everything is committed (or something else is so)."""
+        deadline = time.monotonic() + timeout_s
+        done = until or self.is_committed
+        while not done():
+            assert time.monotonic() < deadline, f"not done: committed {self.committed}"
+            self.pipeline.run_once(self.source)
+
+    def is_committed(self) -> bool:
+        """Every record of every partition is settled and committed."""
+        return all(self.committed.get(p, 0) == len(records) for p, records in self.log.items())
+
+    def sample(self, name: str, **labels: str) -> float:
+        """A metric's value."""
+        return self.metrics.registry.get_sample_value(f"cdc_sync_{name}", labels) or 0.0
+
+
+def category(category_id: str, name: str = "x", **columns: Any) -> dict[str, Any]:
+    """A row of Category."""
+    row = {
+        "id": category_id,
+        "merchant_id": "m",
+        "parent_id": None,
+        "name": msgspec.json.encode({"en": name}).decode(),
+        "position": 1,
+        "status": "active",
+        "created_at": "2026-01-02T03:04:05.678901Z",
+        "modified_at": "2026-01-02T03:04:05.678901Z",
+        "deleted_at": None,
+    }
+    return row | columns
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A world whose lanes are stopped at the end."""
+    world = World()
+    yield world
+    for lane in world.lanes:
+        lane.stop(2.0)
+
+
+def names(world: World) -> dict[str, str]:
+    """English names of the categories, by id."""
+    return {key.id: document["name_en"] for key, document in world.sink.documents.items()}
+
+
+def test_the_last_change_of_each_row_is_in_the_index(world: World) -> None:
+    """Upserts, deletes and tombstones in the order of the log."""
+    for n in range(30):
+        world.produce("Category", f"c{n % 4}", category(f"c{n % 4}", f"v{n}"), partition=n % 4 % 2)
+    world.produce("Category", "c3", None, partition=1)
+    world.produce_raw("Category", "c3", None, partition=1)
+    world.run()
+    assert {"c0": "v28", "c1": "v29", "c2": "v26"} == names(world)
+
+
+def test_poison_is_a_letter_and_its_neighbours_are_written(world: World) -> None:
+    """Undecodable, unmappable and refused records, each named by position and stage."""
+    world.produce("Category", "a", category("a"))
+    world.produce_raw("Category", "b", b"garbage")
+    world.produce("Category", "c", category("c", created_at=None))
+    world.sink.refuses = lambda document: document["id"] == "d"
+    world.produce("Category", "d", category("d"))
+    world.produce("Category", "e", category("e"))
+    world.run()
+    assert {"a", "e"} == names(world).keys()
+    assert [(1, "VALUE_CONVERTER"), (2, "TRANSFORMATION"), (3, "TASK_PUT")] == [
+        (record.offset, error.stage) for record, error in world.letters.letters
+    ]
+
+
+def test_an_unstored_letter_holds_the_commit(world: World) -> None:
+    """An offset is committed only when the broker has the dead letters below it."""
+    world.letters.stores = False
+    world.produce("Category", "a", category("a"))
+    world.produce_raw("Category", "b", b"garbage")
+    world.produce("Category", "c", category("c"))
+    world.run(until=lambda: "c" in names(world))
+    for _ in range(5):
+        world.pipeline.run_once(world.source)
+    assert world.committed.get(Partition(f"{PREFIX}.Category", 0), 0) <= 1
+    world.letters.stores = True
+    world.run()
+
+
+def test_nothing_is_committed_before_it_is_written(world: World) -> None:
+    """The sink is away: no offset moves; it comes back: all do."""
+    away = True
+    world.sink.fails = lambda: away
+    world.produce("Category", "a", category("a"))
+    until = time.monotonic() + 0.1
+    while time.monotonic() < until:
+        world.pipeline.run_once(world.source)
+    assert {} == world.committed
+    away = False
+    world.run()
+    assert {"a"} == names(world).keys()
+
+
+def test_an_outage_pauses_the_topics_of_the_lane_and_no_others(world: World) -> None:
+    """Memory stays bounded, and other collections go on."""
+    world.sink.fails = lambda: True
+    for n in range(100):
+        world.produce("Category", f"c{n}", category(f"c{n}"))
+    held = 2 * (20 + 7)  # a batch in flight and one that waits, each a poll over the limit at most
+    for _ in range(60):
+        world.pipeline.run_once(world.source)
+    assert {f"{PREFIX}.Category"} == world.source.paused
+    assert world.source.positions[Partition(f"{PREFIX}.Category", 0)] <= held
+    world.sink.fails = lambda: False
+    world.run()
+    assert 100 == len(names(world))
+
+
+def test_events_add_up(world: World) -> None:
+    """Consumed = written + coalesced + skipped + dead-lettered, by table, with every outcome met."""
+    world.sink.refuses = lambda document: document.get("name_en") == "refuse me"
+    for n in range(40):
+        key = f"c{n % 3}"
+        world.produce("Category", key, category(key, "refuse me" if n % 11 == 5 else f"v{n}"))
+    world.produce_raw("Category", "x", b"{}")
+    world.produce_raw("Category", "x", b'{"op":"m","message":{}}')
+    world.produce_raw("debezium_signal", "x", b"whatever")
+    world.run()
+    for table in ("Category", "debezium_signal"):
+        found = {o: world.sample("events_total", table=table, outcome=o) for o in OUTCOMES}
+        assert world.sample("events_consumed_total", table=table) == sum(found.values()), found
+        assert 0.0 == world.sample("accounting_errors_total", table=table)
+    assert all(world.sample("events_total", table="Category", outcome=o) for o in OUTCOMES - {"coalesced"})
+
+
+OUTCOMES = {"written", "coalesced", "skipped", "dead_lettered"}
+
+
+def test_a_revoked_partition_is_never_committed_again(world: World) -> None:
+    """FakeSource refuses such a commit; the other partition goes on."""
+    for n in range(20):
+        world.produce("Category", f"c{n}", category(f"c{n}"), partition=n % 2)
+    world.source.revoke_next = {Partition(f"{PREFIX}.Category", 0)}
+    world.run(until=lambda: world.committed.get(Partition(f"{PREFIX}.Category", 1)) == 10)
+    assert {f"c{n}" for n in range(1, 20, 2)} <= names(world).keys()
+
+
+@pytest.mark.parametrize("turns", range(1, 12, 2))
+def test_a_restart_at_any_turn_loses_nothing(world: World, turns: int) -> None:
+    """What was not committed is read again by the next process, and the index converges."""
+    flaky = itertools.cycle([True, False, False])
+    world.sink.fails = lambda: next(flaky)
+    for n in range(40):
+        world.produce("Category", f"c{n % 5}", category(f"c{n % 5}", f"v{n}"))
+    for _ in range(turns):
+        world.pipeline.run_once(world.source)
+    world.start()
+    world.run()
+    assert {f"c{n % 5}": f"v{n}" for n in range(35, 40)} == names(world)
+
+
+def test_a_flood_of_letters_stops_the_line() -> None:
+    """Past the limit nothing more is read, what is read is finished, and the offsets of the rest stay."""
+    world = World(limit=20)
+    for n in range(200):
+        world.produce_raw("Category", f"c{n}", b"garbage")
+    world.run(until=lambda: world.pipeline.is_stopped)
+    for _ in range(5):
+        world.pipeline.run_once(world.source)
+    assert 20 <= len(world.letters.letters) < 40
+    assert world.pipeline.finish(1.0)
+    for lane in world.lanes:
+        lane.stop(1.0)
+
+
+def test_a_few_letters_on_a_quiet_topic_stop_nothing(world: World) -> None:
+    """The limit needs a count, not only a share."""
+    for n in range(5):
+        world.produce_raw("Category", f"c{n}", b"garbage")
+    world.run()
+    assert not world.pipeline.is_stopped
