@@ -1,0 +1,59 @@
+"""What goes wrong outside, said once: one log line when it begins, one when it is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from cdc_sync.errors import TransientError
+from cdc_sync.lane import Lane
+from cdc_sync.log import get_logger
+from cdc_sync.metrics import Metrics
+from cdc_sync.schema import Collection
+
+__all__ = ["Troubles"]
+
+REPEAT_AFTER_S: Final = 60.0
+
+
+class Troubles:
+    """Says once that something is wrong, and once that it is right again; repeats the same after a minute."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._log = get_logger("sink")
+        self._kafka = get_logger("kafka")
+        self._said: dict[str, float] = {}
+
+    def sink_away(self, lane: Lane, error: TransientError) -> None:
+        """A lane begins to wait."""
+        self._metrics.sink_trouble(lane, error)
+        self._log.warning("waiting for typesense", lane=lane.name, reason=str(error), held=True)
+
+    def sink_back(self, lane: Lane) -> None:
+        """A lane goes on."""
+        self._log.info("typesense is back", lane=lane.name)
+
+    def kafka_said(self, event: str, facts: Mapping[str, Any]) -> None:
+        """Something at the broker."""
+        text = f"{event} {sorted(facts.items())}"
+        now = time.monotonic()
+        if now - self._said.get(text, float("-inf")) >= REPEAT_AFTER_S:
+            self._said = {t: at for t, at in self._said.items() if now - at < REPEAT_AFTER_S} | {text: now}
+            self._kafka.warning(event, **facts)
+
+    def letter_not_stored(self, reason: str) -> None:
+        """The dead letter topic does not take a letter."""
+        self.kafka_said("dead letter not stored", {"reason": reason})
+
+    def schema_differs(self, collection: Collection, real: str, differences: list[str]) -> None:
+        """A collection is not what its mapper declares; it is used as it is."""
+        self._metrics.set("schema_differences", len(differences), collection.name)
+        if differences:
+            self._log.warning(
+                "collection differs from its mapper",
+                collection=real,
+                differences=differences,
+                cure=f"cdc-sync reindex {collection.name}",
+            )
