@@ -289,7 +289,10 @@ def load_settings() -> Settings:
 
 
 def check_names() -> None:
-    """Refuse a variable of ours that names no setting (pydantic ignores it), or is not the JSON it should be."""
+    """Refuse a variable of ours that names no setting, or is no JSON where it should be.
+
+    pydantic-settings ignores the first and does not name the second.
+    """
     for name, value in sorted(os.environ.items()):
         if not name.upper().startswith(PREFIX) or name.upper() == CONFIG_FILE or "_TEST_" in name.upper():
             continue

@@ -24,6 +24,7 @@ from cdc_sync.envelope import (
 )
 from cdc_sync.errors import DecodeError
 from cdc_sync.model import ABSENT, ChangeEvent, Key, Operation, Record, Row, Skip
+from cdc_sync.protocols import Reads
 
 __all__ = ["JsonDecoder"]
 
@@ -48,7 +49,7 @@ class JsonDecoder:
     """
 
     def __init__(
-        self, topic_prefix: str, reads: Mapping[str, Sequence[str]], placeholder: Placeholder | None = None
+        self, topic_prefix: str, reads: Mapping[str, Reads], placeholder: Placeholder | None = None
     ) -> None:
         placeholder = placeholder or Placeholder()
         prefix = topic_prefix.rstrip(".") + "."
@@ -69,10 +70,11 @@ class JsonDecoder:
 class JsonTable:
     """The decoder of one table's events."""
 
-    def __init__(self, table: str, reads: Sequence[str], placeholder: Placeholder) -> None:
+    def __init__(self, table: str, reads: Reads, placeholder: Placeholder) -> None:
         self._table = table
-        self._reads = tuple(reads)
-        self._index = {name: n for n, name in enumerate(reads)}
+        self._reads = reads.columns
+        self._key = frozenset(reads.columns.index(name) for name in reads.key)
+        self._index = {name: n for n, name in enumerate(reads.columns)}
         self._placeholder = placeholder
         self._may_be_partial = placeholder.in_bytes
         self._decode = msgspec.json.Decoder(Envelope[row_type(self._reads)]).decode  # type: ignore[misc]
@@ -92,7 +94,7 @@ class JsonTable:
             raise undecodable(value, error) from error
         after = values_of(envelope.after)
         if self._may_be_partial(value):
-            after = self._placeholder.marked(after)
+            after = self._placeholder.marked(after, self._key)
         source = envelope.source
         return ChangeEvent(self._table, operation, None, after, source.ts_ms if source else None)
 
@@ -134,7 +136,7 @@ class JsonTable:
     def _understood(self, value: bytes, row: Row, meanings: dict[int, Meaning]) -> Row:
         """The row with placeholders marked, and values as their schema means them."""
         if self._may_be_partial(value):
-            row = self._placeholder.marked(row)
+            row = self._placeholder.marked(row, self._key)
         if not meanings:
             return row
         values = list(row)

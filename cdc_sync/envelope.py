@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final, Generic, TypeVar
 
@@ -137,9 +137,15 @@ class Placeholder:
             return True
         return bool(self._binary) and any(form in value for form in self._binary)
 
-    def marked(self, row: Row) -> Row:
-        """The row with `UNAVAILABLE` where a column holds the placeholder."""
-        return tuple(UNAVAILABLE if value in self._forms else value for value in row)
+    def marked(self, row: Row, key: Collection[int] = ()) -> Row:
+        """The row with `UNAVAILABLE` where a column holds the placeholder.
+
+        A key (`key` are its places) is never left out of the log: there, the word is what the row says.
+        """
+        return tuple(
+            UNAVAILABLE if value in self._forms and place not in key else value
+            for place, value in enumerate(row)
+        )
 
 
 # What a value means, where a schema tells ---------------------------------------------------------------

@@ -97,8 +97,8 @@ class OffsetTracker:
         return {p: o for p, o in self._settled.items() if self._committed.get(p) != o}
 
     def committed(self, offsets: Mapping[Partition, int]) -> None:
-        """The broker has these now."""
-        self._committed.update(offsets)
+        """The broker has these now (those of a partition that was revoked meanwhile are not ours to know)."""
+        self._committed.update({p: o for p, o in offsets.items() if p in self._settled})
 
     def revoke(self, partitions: Collection[Partition]) -> None:
         """Forget these partitions: another member reads them from what was committed."""

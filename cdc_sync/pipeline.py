@@ -171,7 +171,6 @@ class Pipeline:
         offsets = self._offsets.committable()
         if offsets and self._source is not None:
             self._source.commit(offsets, wait)
-            self._offsets.committed(offsets)
         self._committed_at = self._clock()
 
     # Back-pressure ---------------------------------------------------------------------------------
@@ -213,6 +212,10 @@ class Pipeline:
         """These are ours; their offsets begin at what was committed."""
         self.has_joined = True
         self._metrics.rebalanced("assigned")
+
+    def on_committed(self, offsets: Mapping[Partition, int]) -> None:
+        """The broker has these."""
+        self._offsets.committed(offsets)
 
     def on_revoked(self, partitions: Collection[Partition], lost: bool) -> None:
         """Finish or drop the work on these, commit what is settled, forget them."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cdc_sync.compaction import Batch
 from cdc_sync.errors import RecordError
 from cdc_sync.model import ChangeEvent, DocumentChange, Partition, Record, Rejection, Skip
 from cdc_sync.schema import Collection as TypesenseCollection
 
-__all__ = ["DeadLetterQueue", "Decoder", "Mapper", "RebalanceListener", "Sink", "Source"]
+__all__ = ["DeadLetterQueue", "Decoder", "Mapper", "Reads", "RebalanceListener", "Sink", "Source"]
 
 
 class RebalanceListener(Protocol):
@@ -22,6 +22,9 @@ class RebalanceListener(Protocol):
     def on_revoked(self, partitions: Collection[Partition], lost: bool) -> None:
         """These are not ours any more; unless `lost`, what is settled may still be committed."""
 
+    def on_committed(self, offsets: Mapping[Partition, int]) -> None:
+        """The broker has these next offsets."""
+
 
 class Source(Protocol):
     """Where records come from."""
@@ -30,13 +33,23 @@ class Source(Protocol):
         """Up to so many records, as soon as there are some; offsets of a partition ascend."""
 
     def commit(self, offsets: Mapping[Partition, int], wait: bool = False) -> None:
-        """These are the next offsets to read."""
+        """These are the next offsets to read; the listener hears when the broker has them.
+
+        Without `wait` that is in a later `poll`, or never: a failed commit is made again by the next one.
+        """
 
     def pause(self, topics: Collection[str]) -> None:
         """Deliver nothing from exactly these topics (and from all others again), membership kept."""
 
     def close(self) -> None:
         """Leave the group."""
+
+
+class Reads(NamedTuple):
+    """What a decoder is asked for of a table: these columns, in this order, and which of them are the key."""
+
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
 
 
 class Decoder(Protocol):
@@ -51,6 +64,8 @@ class Mapper(Protocol):
 
     table: str
     collection: TypesenseCollection
+    key: tuple[str, ...]
+    """The columns of the primary key, which an event always has."""
     reads: tuple[str, ...]
     """The columns to decode; `ChangeEvent.after` has their values in this order."""
 

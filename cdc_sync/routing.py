@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from cdc_sync.errors import ConfigError
-from cdc_sync.protocols import Mapper
+from cdc_sync.protocols import Mapper, Reads
 from cdc_sync.schema import Collection, Enrichment, field_matches
 
 __all__ = ["Router"]
@@ -47,9 +47,9 @@ class Router:
         return tuple(self._collections().values())
 
     @property
-    def reads(self) -> dict[str, tuple[str, ...]]:
+    def reads(self) -> dict[str, Reads]:
         """The columns to decode, by table."""
-        return {table: mapper.reads for table, mapper in self._mappers.items()}
+        return {table: Reads(mapper.reads, mapper.key) for table, mapper in self._mappers.items()}
 
     @property
     def reads_binary(self) -> bool:

@@ -21,16 +21,6 @@ Report = Callable[[str, Mapping[str, Any]], None]
 
 QUIET_ERRORS: Final = frozenset({KafkaError._PARTITION_EOF})
 WAITED_FOR: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
-OWNERSHIP_ERRORS: Final = frozenset(
-    {
-        KafkaError.ILLEGAL_GENERATION,
-        KafkaError.UNKNOWN_MEMBER_ID,
-        KafkaError.REBALANCE_IN_PROGRESS,
-        KafkaError.FENCED_INSTANCE_ID,
-        KafkaError.STALE_MEMBER_EPOCH,
-        KafkaError._ASSIGNMENT_LOST,
-    }
-)
 
 
 class KafkaSource:
@@ -78,7 +68,7 @@ class KafkaSource:
         positions = [TopicPartition(p.topic, p.number, offset) for p, offset in offsets.items()]
         try:
             if wait:
-                self._consumer.commit(offsets=positions, asynchronous=False)
+                self._on_commit(None, self._consumer.commit(offsets=positions, asynchronous=False))
             else:
                 self._consumer.commit(offsets=positions, asynchronous=True)
         except KafkaException as error:
@@ -172,13 +162,12 @@ class KafkaSource:
         self._paused -= partitions
         self._taken_away |= partitions
 
-    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        if error is None:
-            failed = [p for p in partitions if p.error is not None]
-            error = failed[0].error if failed else None
-        if error is not None and error.code() != KafkaError._NO_OFFSET:
-            lost = error.code() in OWNERSHIP_ERRORS
-            self._report("commit failed", {"error": error.str(), "partitions_lost": lost})
+    def _on_commit(self, error: KafkaError | None, positions: list[TopicPartition]) -> None:
+        stored = [p for p in positions if error is None and p.error is None]
+        self._listener.on_committed({Partition(p.topic, p.partition): p.offset for p in stored})
+        reason = error or next((p.error for p in positions if p.error is not None), None)
+        if reason is not None and reason.code() != KafkaError._NO_OFFSET:
+            self._report("commit failed", {"error": reason.str()})
 
     def _on_error(self, error: KafkaError) -> None:
         self._report("broker trouble", {"error": error.str()})

@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 from cdc_sync.decoder import JsonDecoder
 from cdc_sync.mappers import MAPPERS
 from cdc_sync.model import ABSENT, ChangeEvent, DocumentChange, Headers, Partition, Record, Skip
+from cdc_sync.routing import Router
 
 Row = dict[str, Any]
 
@@ -149,6 +150,7 @@ class Wire(NamedTuple):
     decimals: Literal["precise", "string", "double"] = "string"
 
 
+PLAIN = Wire()
 SHAPES = ("plain", "schema", "unwrapped", "unwrapped-schema")
 WIRES = [Wire(shape, decimals) for shape in SHAPES for decimals in ("precise", "string", "double")]  # type: ignore[arg-type]  # literals, spelled once
 
@@ -158,10 +160,8 @@ def iso(microseconds: int) -> str:
     seconds, fraction = divmod(microseconds, 1_000_000)
     days, second = divmod(seconds, 86_400)
     year, month, day = civil(days)
-    if year > 9999:
-        printed = f"+{year}"
-    else:
-        printed = f"{year:04d}" if year >= 0 else f"-{-year:04d}"
+    signed = f"{year:04d}" if year >= 0 else f"-{-year:04d}"
+    printed = f"+{year}" if year > 9999 else signed
     clock = f"{second // 3600:02d}:{second % 3600 // 60:02d}:{second % 60:02d}"
     return f"{printed}-{month:02d}-{day:02d}T{clock}.{fraction:06d}Z"
 
@@ -203,7 +203,7 @@ def wire_value(kind: str, value: Any, wire: Wire) -> Any:
     return value
 
 
-def wire_row(table: str, row: Mapping[str, Any], wire: Wire = Wire()) -> Row:
+def wire_row(table: str, row: Mapping[str, Any], wire: Wire = PLAIN) -> Row:
     """The row's columns as an event has them."""
     kinds = TABLES[table]
     return {name: wire_value(kinds[name].kind if name in kinds else "", v, wire) for name, v in row.items()}
@@ -254,7 +254,7 @@ def value_bytes(
     table: str,
     op: str,
     after: Mapping[str, Any] | None,
-    wire: Wire = Wire(),
+    wire: Wire = PLAIN,
     *,
     source_ts_ms: int | None = 1_700_000_000_000,
 ) -> bytes:
@@ -275,7 +275,7 @@ def value_bytes(
     return as_json(payload)
 
 
-def key_bytes(key: Mapping[str, Any], wire: Wire = Wire()) -> bytes:
+def key_bytes(key: Mapping[str, Any], wire: Wire = PLAIN) -> bytes:
     """A record's key."""
     if not wire.shape.endswith("schema"):
         return as_json(key)
@@ -309,7 +309,7 @@ def record(
 
 
 def change(
-    table: str, op: str, row: Mapping[str, Any], wire: Wire = Wire(), *, partition: int = 0, offset: int = 0
+    table: str, op: str, row: Mapping[str, Any], wire: Wire = PLAIN, *, partition: int = 0, offset: int = 0
 ) -> Record:
     """The record of one change of this row; a delete has its key only."""
     key = key_bytes({"id": row["id"]}, wire)
@@ -317,7 +317,7 @@ def change(
     return record(table, key, value, partition=partition, offset=offset)
 
 
-def tombstone(table: str, row_id: str, wire: Wire = Wire()) -> Record:
+def tombstone(table: str, row_id: str, wire: Wire = PLAIN) -> Record:
     """What follows a delete."""
     return record(table, key_bytes({"id": row_id}, wire), None)
 
@@ -329,7 +329,7 @@ MAPPER_OF = {mapper.table: mapper for mapper in MAPPERS}
 
 def json_decoder(prefix: str = PREFIX) -> JsonDecoder:
     """A decoder of the seven tables that has seen nothing yet."""
-    return JsonDecoder(prefix, {mapper.table: mapper.reads for mapper in MAPPERS})
+    return JsonDecoder(prefix, Router(MAPPERS).reads)
 
 
 def columns(event: ChangeEvent) -> Row | None:

@@ -51,16 +51,13 @@ def fold_rows(table: str, raw: Iterable[Raw]) -> dict[str, Row]:
         message = None if value is None else json.loads(value)
         if message is not None and message.keys() == {"schema", "payload"}:
             message = message["payload"]
-        identity = None if key is None else json.loads(key)
-        if identity is not None and "payload" in identity:
-            identity = identity["payload"]
         after = None
         if message is not None:
             unwrapped = "__deleted" in message
             deleted = message["__deleted"] == "true" if unwrapped else message["op"] == "d"
             after = None if deleted else message if unwrapped else message["after"]
         if after is None:
-            rows.pop(identity["id"], None)
+            rows.pop(key_id(key), None)
             continue
         old = rows.get(after["id"], {})
         rows[after["id"]] = {
@@ -68,6 +65,12 @@ def fold_rows(table: str, raw: Iterable[Raw]) -> dict[str, Row]:
             for name, sql in TABLES[table].items()
         }
     return rows
+
+
+def key_id(key: bytes | None) -> str:
+    """The id in a key, with or without its schema."""
+    decoded = json.loads(key or b"{}")
+    return str(decoded.get("payload", decoded)["id"])
 
 
 def in_large(value: Any) -> bool:

@@ -156,13 +156,30 @@ def live_rows(table: str, row_id: st.SearchStrategy[str] | None = None) -> st.Se
 def anything() -> st.SearchStrategy[Any]:
     """Any JSON value, also where something else is expected; words of the wire among its names."""
     names = st.sampled_from(
-        ["op", "after", "before", "source", "schema", "payload", "fields", "field", "name", "parameters"]
-        + ["ts_ms", "scale", "value", "__op", "__deleted", "id", "base_price"]
+        [
+            "op",
+            "after",
+            "before",
+            "source",
+            "schema",
+            "payload",
+            "fields",
+            "field",
+            "name",
+            "parameters",
+            "ts_ms",
+            "scale",
+            "value",
+            "__op",
+            "__deleted",
+            "id",
+            "base_price",
+        ]
     )
     words = st.sampled_from(
-        ["c", "u", "d", "r", "t", "m", "after", "id", "base_price", PLACEHOLDER, "true", "AehI", "NaN"]
-        + ["org.apache.kafka.connect.data.Decimal", "io.debezium.time.MicroTimestamp", "Infinity"]
-        + ["io.debezium.data.VariableScaleDecimal", "1e999999", "2026-01-02T03:04:05.678901Z"]
+        f"c u d r t m after id base_price {PLACEHOLDER} true AehI NaN Infinity 1e999999 "
+        "2026-01-02T03:04:05.678901Z org.apache.kafka.connect.data.Decimal "
+        "io.debezium.time.MicroTimestamp io.debezium.data.VariableScaleDecimal".split()
     )
     leaves = st.one_of(json_values(), words)
     return st.recursive(

@@ -296,7 +296,8 @@ def test_a_longer_value_loses_nothing() -> None:
         math.nan, math.inf, Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"),
         "1" * 400 + ".0000", "1e999999999", Decimal("1e400"),
         {"scale": 4}, {"value": "AQ=="}, {"scale": "x", "value": "AQ=="}, {"scale": 4, "value": "?"},
-        {"scale": -(10**12), "value": "AQ=="}, {"scale": 10**12, "value": "AQ=="}, {"scale": 10**30, "value": "AQ=="},
+        {"scale": -(10**12), "value": "AQ=="}, {"scale": 10**12, "value": "AQ=="},
+        {"scale": 10**30, "value": "AQ=="},
     ],
     ids=lambda value: str(value)[:20],
 )  # fmt: skip

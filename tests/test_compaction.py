@@ -106,7 +106,7 @@ def fold_all(history: list[Step]) -> tuple[Batch, int]:
     return batch, refused
 
 
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(steps(soft_deletes=False), st.data())
 def test_one_batch_or_many_lead_to_the_truth(
     story: tuple[dict[str, Document], list[Step]], data: st.DataObject
@@ -128,7 +128,7 @@ def test_one_batch_or_many_lead_to_the_truth(
     assert expected == server.collections["t"]
 
 
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(steps(soft_deletes=True), st.booleans())
 def test_what_is_not_known_is_refused_never_guessed(
     story: tuple[dict[str, Document], list[Step]], is_stored: bool

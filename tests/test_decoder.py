@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -25,7 +26,6 @@ from tests.factories import (
     change,
     columns,
     json_decoder,
-    key_bytes,
     record,
     recorded,
     row,
@@ -211,12 +211,8 @@ def test_avro_is_told_with_the_cure(part: str) -> None:
 
 def nothing_but_poison(key: bytes | None, value: bytes | None) -> None:
     """Decode; only `DecodeError` may come out."""
-    try:
-        found = DECODER.decode(record("Product", key, value))
-    except DecodeError as error:
-        assert str(error)
-    else:
-        assert isinstance(found, ChangeEvent)
+    with suppress(DecodeError):
+        assert isinstance(DECODER.decode(record("Product", key, value)), ChangeEvent)
 
 
 @given(st.one_of(st.none(), st.binary()), st.binary())
@@ -265,8 +261,8 @@ def test_any_column_schema_is_understood_or_poison(
     """Known names with values and parameters that do not fit them."""
     row = {"id": "a", "x": x, "y": y}
     if wrapped:
-        value = {"schema": {"fields": [{"field": "after", "fields": columns}]}, "payload": {"op": "u"}}
-        value["payload"]["after"] = row  # type: ignore[call-overload, index]  # a JSON object
+        payload = {"op": "u", "after": row}
+        value = {"schema": {"fields": [{"field": "after", "fields": columns}]}, "payload": payload}
     else:
         value = {"schema": {"fields": columns}, "payload": {**row, "__op": "u"}}
     nothing_but_poison(None, as_json(value))
@@ -308,7 +304,7 @@ def test_half_a_message_is_poison(wire: Wire, cut: float) -> None:
 def test_base64_that_is_none_is_poison_that_names_its_column() -> None:
     """A decimal whose bytes are garbage cannot become a price."""
     broken = row("Product", base_price="?" + base64_of(1))
-    with pytest.raises(DecodeError, match="base_price|base64"):
+    with pytest.raises(DecodeError, match="base64"):
         decoded("Product", value_bytes("Product", "u", broken, Wire("schema", "precise")))
 
 

@@ -34,6 +34,7 @@ from cdc_sync.errors import MappingError
 from cdc_sync.mappers import MAPPERS
 from cdc_sync.mappers.products import PRODUCT
 from cdc_sync.model import Partition, Record
+from cdc_sync.routing import Router
 from cdc_sync.typesense_standin import StandIn
 from tests.kafka_mock import MockKafka, mock_kafka
 
@@ -282,7 +283,7 @@ def look(value: Any, key: Any = None) -> Any:
     """What a Product message tells."""
     raw = value if isinstance(value, bytes) or value is None else json.dumps(value).encode()
     record = Record(Partition(TOPIC, 0), 0, json.dumps(key or {"id": "p1"}).encode(), raw)
-    return look_at(record, PRODUCT, JsonDecoder(PREFIX, {"Product": PRODUCT.reads}))
+    return look_at(record, PRODUCT, JsonDecoder(PREFIX, Router([PRODUCT]).reads))
 
 
 def change(op: str = "u", before: Any = None, **columns: Any) -> dict[str, Any]:
@@ -409,7 +410,7 @@ def test_a_mapper_that_raises_anything_is_told_and_ends_nothing() -> None:
             raise AttributeError("not thought of")
 
     record = Record(Partition(TOPIC, 0), 0, b"{}", json.dumps(change()).encode())
-    sample = look_at(record, Strange(), JsonDecoder(PREFIX, {"Product": PRODUCT.reads}))
+    sample = look_at(record, Strange(), JsonDecoder(PREFIX, Router([PRODUCT]).reads))
     assert sample.refused == "AttributeError: not thought of"
 
 

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdc_sync.errors import MappingError, RecordError
-from cdc_sync.mappers import ENRICHMENTS, MAPPERS, PRODUCT_ENRICHMENT
+from cdc_sync.mappers import ENRICHMENTS, MAPPERS
 from cdc_sync.mappers.columns import text
+from cdc_sync.mappers.products import PRODUCT_ENRICHMENT
 from cdc_sync.mappers.table import TableMapper
 from cdc_sync.model import ABSENT, ChangeEvent, Delete, Document, Operation, Record, Skip, Upsert
 from cdc_sync.routing import Router
@@ -192,9 +193,7 @@ def odd(capture: str, table: str) -> Applied:
 @pytest.mark.parametrize("read", ["", "s-"], ids=["streamed", "snapshot"])
 def test_recorded_infinite_values_are_poison(capture: str, read: str) -> None:
     """Times, dates and coordinates, however Debezium spells them in a stream and in a snapshot."""
-    poison = [
-        item for table in ("Organizer", "Merchant", "Product") for item in odd(capture, table).poison
-    ]
+    poison = [item for table in ("Organizer", "Merchant", "Product") for item in odd(capture, table).poison]
     wanted = {
         ("Organizer", f"{read}ts-inf"),
         ("Organizer", f"{read}ts-minf"),
@@ -209,7 +208,9 @@ def test_recorded_infinite_values_are_poison(capture: str, read: str) -> None:
     assert wanted == {(table, i) for table, i in poison if i.startswith("s-") == bool(read)}
 
 
-@pytest.mark.parametrize("capture", ["schemaless-string", "schema-string", "schemaless-double", "schema-double"])
+@pytest.mark.parametrize(
+    "capture", ["schemaless-string", "schema-string", "schemaless-double", "schema-double"]
+)
 def test_recorded_numerics_that_are_no_number_are_poison(capture: str) -> None:
     """`NAN` and `NaN`, and nothing else beside them."""
     poison = {i for _, i in odd(capture, "Product").poison if not i.endswith("inf")}
@@ -336,8 +337,7 @@ def test_a_row_without_an_id_is_poison(table: str, row_id: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "column"),
-    [(t, c) for t, spec in TABLES.items() for c, sql in spec.items() if not sql.nullable]
+    ("table", "column"), [(t, c) for t, spec in TABLES.items() for c, sql in spec.items() if not sql.nullable]
 )
 def test_a_required_column_that_is_missing_is_poison(table: str, column: str) -> None:
     """With the column's name in the reason."""
@@ -349,8 +349,7 @@ def test_a_required_column_that_is_missing_is_poison(table: str, column: str) ->
 
 
 @pytest.mark.parametrize(
-    ("table", "column"),
-    [(t, c) for t, spec in TABLES.items() for c, sql in spec.items() if sql.nullable]
+    ("table", "column"), [(t, c) for t, spec in TABLES.items() for c, sql in spec.items() if sql.nullable]
 )
 def test_a_nullable_column_may_be_missing(table: str, column: str) -> None:
     """As if it were null."""
@@ -425,9 +424,7 @@ def test_what_the_event_could_not_see_is_kept(
 
 
 @pytest.mark.parametrize(("table", "column", "keep"), LARGE)
-def test_a_new_row_without_its_large_values_is_poison(
-    table: str, column: str, keep: tuple[str, ...]
-) -> None:
+def test_a_new_row_without_its_large_values_is_poison(table: str, column: str, keep: tuple[str, ...]) -> None:
     """A changed primary key under DEFAULT; the reason names the row, the fields and both cures."""
     found = reason(change(table, "c", row(table, id="new", **{column: unseen(table, column)})))
     assert all(word in found for word in (table, "new", *keep, "FULL", "incremental snapshot"))
@@ -468,7 +465,7 @@ def histories(draw: st.DrawFn) -> list[tuple[str, str, Row]]:
     return steps
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(histories(), wires(), st.data())
 def test_any_history_ends_in_the_documents_of_its_rows(
     history: list[tuple[str, str, Row]], wire: Wire, data: st.DataObject

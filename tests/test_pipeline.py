@@ -36,6 +36,7 @@ class FakeSource:
         self.paused: set[str] = set()
         self.revoke_next: set[Partition] = set()
         self.listener: RebalanceListener | None = None
+        self.loses_commits = 0
 
     def poll(self, max_records: int, timeout_s: float) -> Sequence[Record]:
         if self.revoke_next and self.listener is not None:
@@ -56,7 +57,12 @@ class FakeSource:
         for partition, offset in offsets.items():
             assert partition in self.positions, "committed a partition that is not owned"
             assert offset > self.committed.get(partition, 0), "committed backwards, or twice"
-            self.committed[partition] = offset
+        if self.loses_commits and not wait:
+            self.loses_commits -= 1
+            return
+        self.committed |= offsets
+        if self.listener is not None:
+            self.listener.on_committed(offsets)
 
     def pause(self, topics: Collection[str]) -> None:
         self.paused = set(topics)
@@ -263,6 +269,13 @@ def test_an_unstored_letter_holds_the_commit(world: World) -> None:
         world.pipeline.run_once(world.source)
     assert world.committed.get(Partition(f"{PREFIX}.Category", 0), 0) <= 1
     world.letters.stores = True
+    world.run()
+
+
+def test_a_lost_commit_is_made_again(world: World) -> None:
+    """Without a new event: in a rebalance the broker refuses a commit of a partition that we keep."""
+    world.produce("Category", "a", category("a"))
+    world.source.loses_commits = 3
     world.run()
 
 

@@ -34,7 +34,7 @@ def test_the_columns_to_decode_are_those_that_mappers_read() -> None:
     """Each table's own, the key and the soft delete among them."""
     reads = Router(MAPPERS, ENRICHMENTS).reads
     assert set(reads) == {m.table for m in MAPPERS}
-    assert {"id", "deleted_at", "available_from"} <= set(reads["Product"])
+    assert {"id", "deleted_at", "available_from"} <= set(reads["Product"].columns)
     assert "description" not in reads["Product"]
 
 

@@ -55,7 +55,7 @@ class TableMapper:
         self.columns = tuple(columns)
         declared = [field for column in columns for field in column.fields]
         self.collection = Collection(collection, (*declared, *more_fields))
-        self._key = key
+        self.key = key
         self._soft_delete = soft_delete
         self._live_field = live_field
         self._identity = identity
@@ -103,7 +103,7 @@ class TableMapper:
         if event.operation not in REMOVES:
             return SKIPPED[event.operation]
         key = event.key or {}
-        return Delete(self.collection.name, self._id([key.get(name) for name in self._key]))
+        return Delete(self.collection.name, self._id([key.get(name) for name in self.key]))
 
     def _fill(self, document: Document, row: Row) -> tuple[str, ...]:
         """Put every column's fields into the document; the fields that the event could not see."""
@@ -136,7 +136,7 @@ class TableMapper:
             text = id_text(values)
         except ValueError as error:
             raise MappingError(
-                f"{self.table}: column {', '.join(self._key)}: the primary key {error}"
+                f"{self.table}: column {', '.join(self.key)}: the primary key {error}"
             ) from error
         return self._identity(text) if self._identity is not None else text
 

@@ -84,6 +84,10 @@ class Collections:
         with translated("debug"):
             return str(self._client.debug.retrieve().get("version", "unknown"))
 
+    def close(self) -> None:
+        """Let go of the client's connections."""
+        self._client.api_call.close()
+
     def _create(self, collection: Collection, real: str) -> None:
         if self.found(collection.name) is not None:
             raise SinkMisconfigured(

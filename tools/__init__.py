@@ -1,0 +1,1 @@
+"""Tools of the developers; nothing of it is part of the installed package."""
