@@ -119,7 +119,7 @@ class KafkaSource:
             message.key(),
             message.value(),
             message.timestamp,
-            cast(Callable[[], Headers | None], message.headers),
+            cast("Callable[[], Headers | None]", message.headers),
         )
 
     def _on_message_error(self, error: KafkaError, message: Message) -> None:

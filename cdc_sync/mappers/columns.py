@@ -8,18 +8,15 @@ expected; the mapper adds the table, the key and the column.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, date, datetime
-from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
 
-from cdc_sync.envelope import EpochMillis
+from cdc_sync.mappers.decimals import finite, printed_decimal
+from cdc_sync.mappers.expected import shown
+from cdc_sync.mappers.times import day_ms, epoch_ms
 from cdc_sync.model import Document
 from cdc_sync.schema import Field
 
@@ -42,32 +39,11 @@ __all__ = [
 Convert = Callable[[Any], Any]
 Write = Callable[[Document, Any], None]
 
-MS_PER_DAY: Final = 86_400_000
-EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 LOCALE: Final = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
-DECIMAL: Final = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
-BASE64: Final = re.compile(
-    r"(?:[A-Za-z0-9+/]{4})+|(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)"
-)
-TIMESTAMP: Final = re.compile(
-    r"(?P<year>[+-]?\d{4,9})-(?P<month>\d\d)-(?P<day>\d\d)[T ](?P<hour>\d\d):(?P<minute>\d\d)"
-    r"(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,9}))?)?(?P<zone>Z|[+-]\d\d(?::?\d\d)?)"
-)
-
-MAX_EXPONENT: Final = 308
-"""Of what a double can hold."""
-MAX_SCALE: Final = 16_383
-"""Of PostgreSQL's numeric."""
 MAX_DEPTH: Final = 100
 """Of jsonb. PostgreSQL takes thousands of levels, and a reader that recurses does not."""
 
 parse_json = msgspec.json.Decoder().decode
-
-
-def shown(value: object) -> str:
-    """A value short enough for a reason."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"
 
 
 def refuse(expected: str) -> Convert:
@@ -158,87 +134,17 @@ def double(column: str, **options: Any) -> Column:
     return one_field(column, "float", convert=finite, **options)
 
 
-def finite(value: Any) -> float:
-    """A JSON number that a document can hold."""
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError(f"expected a finite number, got {shown(value)}")
-    return float(value)
-
-
 # Time ---------------------------------------------------------------------------------------------------
 
 
 def timestamptz(column: str, **options: Any) -> Column:
     """`timestamptz` → int64, milliseconds since the epoch, UTC, rounded down."""
-    whole_seconds: dict[str, int] = {}
-
-    def convert(value: Any) -> int:
-        if type(value) is not str:
-            if type(value) is EpochMillis:
-                return int(value)
-            raise ValueError(f"expected an ISO 8601 timestamp, got {shown(value)}")
-        if len(value) == 27 and value[19] == "." and value[-1] == "Z" and value[20:26].isdecimal():
-            # as Debezium writes them: …T03:04:05.678901Z
-            second = whole_seconds.get(value[:19])
-            if second is not None:
-                return second + int(value[20:23])
-            if len(whole_seconds) > 4096:
-                whole_seconds.clear()
-            whole_seconds[value[:19]] = second = epoch_ms(value[:19] + "Z")
-            return second + int(value[20:23])
-        return epoch_ms(value)
-
-    return one_field(column, "int64", convert=convert, **options)
-
-
-def epoch_ms(value: str) -> int:
-    """Milliseconds since the epoch of an ISO 8601 timestamp, of any year that PostgreSQL knows."""
-    match = TIMESTAMP.fullmatch(value)
-    if match is None:
-        raise ValueError(f"expected an ISO 8601 timestamp, got {shown(value)}")
-    year, cycles = int(match["year"]), 0
-    if not 1 <= year <= 9999:  # datetime knows no other years; the calendar repeats every 400
-        cycles, year = divmod(year - 2000, 400)
-        year += 2000
-    moment = datetime(
-        year, int(match["month"]), int(match["day"]), int(match["hour"]), int(match["minute"]),
-        int(match["second"] or 0), tzinfo=UTC,
-    )  # fmt: skip
-    seconds = (moment.toordinal() - EPOCH_ORDINAL + cycles * 146_097) * 86_400
-    seconds += moment.hour * 3600 + moment.minute * 60 + moment.second - zone_offset_s(match["zone"])
-    return seconds * 1000 + int((match["fraction"] or "0").ljust(3, "0")[:3])
-
-
-def zone_offset_s(zone: str) -> int:
-    """Seconds east of Greenwich of `Z`, `+07`, `+0700` or `+07:00`."""
-    if zone == "Z":
-        return 0
-    digits = zone[1:].replace(":", "")
-    seconds = int(digits[:2]) * 3600 + int(digits[2:] or 0) * 60
-    return -seconds if zone[0] == "-" else seconds
-
-
-FIRST_DAY: Final = -2_440_588
-LAST_DAY: Final = 2_145_042_905
-"""PostgreSQL's first and last date. Debezium writes an infinite one as a number of days beyond them: which
-one depends on whether it was streamed or read by a snapshot (`tests/data/README.md`)."""
+    return one_field(column, "int64", convert=epoch_ms, **options)
 
 
 def day(column: str, **options: Any) -> Column:
     """`date` → int64, milliseconds of that day's midnight UTC."""
-
-    def convert(value: Any) -> int:
-        if type(value) is int:
-            if not FIRST_DAY <= value <= LAST_DAY:
-                raise ValueError("an infinite date cannot be a number of milliseconds")
-            return value * MS_PER_DAY
-        if type(value) is EpochMillis:
-            return int(value) // MS_PER_DAY * MS_PER_DAY
-        if isinstance(value, str):
-            return epoch_ms(f"{value.removesuffix('Z')}T00:00:00Z")
-        raise ValueError(f"expected a date in days since the epoch or as ISO 8601, got {shown(value)}")
-
-    return one_field(column, "int64", convert=convert, **options)
+    return one_field(column, "int64", convert=day_ms, **options)
 
 
 # Numbers with exact decimals ----------------------------------------------------------------------------
@@ -268,52 +174,6 @@ def numeric(
         Field(exact, "string", optional=optional, index=False),
     )
     return Column((column,), fields, (name, exact), not optional, write=write)
-
-
-def printed_decimal(value: Any, scale: int) -> str:
-    """A numeric(p, scale) as PostgreSQL prints it. Raises `ValueError` for NaN and what is no decimal."""
-    if type(value) is str and value != "Infinity":  # which would be base64, too
-        if scale and "." not in value and BASE64.fullmatch(value):
-            # A string-mode numeric with a scale always has its point, and base64 never has one.
-            return point_put(int.from_bytes(base64.b64decode(value), "big", signed=True), scale)
-        if DECIMAL.fullmatch(value):
-            return exactly(Decimal(value), scale)
-        if not scale and BASE64.fullmatch(value):
-            return str(int.from_bytes(base64.b64decode(value), "big", signed=True))
-        raise ValueError(f"expected a decimal number, got {shown(value)}")
-    if isinstance(value, Decimal) or type(value) is int:
-        return exactly(Decimal(value), scale)
-    if type(value) is float:
-        return f"{Decimal(repr(finite(value))):.{scale}f}"
-    if isinstance(value, dict):
-        return exactly(variable_scale(value), scale)
-    raise ValueError(f"expected a decimal number, got {shown(value)}")
-
-
-def variable_scale(value: dict[str, Any]) -> Decimal:
-    """Debezium's `{scale, value}` of a NUMERIC without a declared scale."""
-    try:
-        unscaled = int.from_bytes(base64.b64decode(value["value"], validate=True), "big", signed=True)
-        return Decimal(f"{unscaled}E{-int(value['scale'])}")
-    except (KeyError, TypeError, ArithmeticError, binascii.Error) as error:
-        raise ValueError(f"expected a decimal number, got {shown(value)}") from error
-
-
-def exactly(value: Decimal, scale: int) -> str:
-    """Every digit, without an exponent; at least `scale` places, for a column's scale may have grown."""
-    if not value.is_finite() or value.adjusted() > MAX_EXPONENT:
-        raise ValueError(f"expected a decimal that a double can hold, got {shown(value)}")
-    places = max(scale, -int(value.as_tuple().exponent))
-    if places > MAX_SCALE:
-        raise ValueError(f"expected a decimal of at most {MAX_SCALE} places, got {shown(value)}")
-    return f"{value:.{places}f}"
-
-
-def point_put(unscaled: int, scale: int) -> str:
-    """`125000`, 4 → `12.5000`."""
-    digits = str(abs(unscaled)).rjust(scale + 1, "0")
-    sign = "-" if unscaled < 0 else ""
-    return f"{sign}{digits[:-scale]}.{digits[-scale:]}" if scale else f"{sign}{digits}"
 
 
 # Arrays and JSON ----------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from cdc_sync.mappers.columns import (
     computed,
-    finite,
     free_object,
     json_of,
     localized,
@@ -10,6 +9,7 @@ from cdc_sync.mappers.columns import (
     text,
     timestamptz,
 )
+from cdc_sync.mappers.decimals import finite
 from cdc_sync.mappers.table import TableMapper
 
 __all__ = ["MERCHANT"]
