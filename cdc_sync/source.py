@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from cdc_sync.errors import FatalError
 from cdc_sync.model import Headers, Partition, Record
 from cdc_sync.protocols import RebalanceListener
 
@@ -127,10 +128,18 @@ class KafkaSource:
             return
         if error.code() in WAITED_FOR:
             self._report("topic does not exist yet", {"topic": message.topic()})
-        elif error.fatal() and error.code() == KafkaError.UNSUPPORTED_VERSION:
-            self._fall_back(error)
+        elif error.fatal() or error.code() == KafkaError._FATAL:
+            self._on_fatal(error)
         else:
             self._report("kafka error", {"error": error.str(), "topic": message.topic()})
+
+    def _on_fatal(self, error: KafkaError) -> None:
+        """Fall back to the classic protocol where that is the cure; else this member is done for."""
+        asked = self._config.get("group.protocol") == "consumer"
+        if asked and "ConsumerGroupHeartbeat" in error.str() and "not supported" in error.str():
+            self._fall_back(error)
+        else:
+            raise FatalError(f"the consumer cannot go on: {error.str()}")
 
     def _fall_back(self, error: KafkaError) -> None:
         """The broker does not know KIP-848: go on with the classic protocol."""

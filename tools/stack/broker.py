@@ -48,13 +48,14 @@ rootLogger.appenderRef.console.ref=console
 """
 
 
-def broker(run: Path, ledger: Ledger) -> LocalProcess:
+def broker(run: Path, ledger: Ledger, *, more_properties: str = "") -> LocalProcess:
     """A formatted broker on free loopback ports, not started yet; its address is for clients."""
     libs = jars.jars(jars.BROKER) / "libs"
     folder = run / "broker"
     folder.mkdir(parents=True)
     port, controller = free_port(), free_port()
-    (folder / "server.properties").write_text(_PROPERTIES.format(port=port, controller=controller))
+    properties = _PROPERTIES.format(port=port, controller=controller) + more_properties
+    (folder / "server.properties").write_text(properties)
     (folder / "log4j2.properties").write_text(_LOGGING)
     java = [
         packages.java(),
