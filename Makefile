@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit lint lock stack bench docs clean
+.PHONY: help setup demo check unit test stack bench docs lock clean
 
 help:            ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -19,10 +19,36 @@ $(READY): requirements/dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+demo: $(READY)   ## watch it work, with nothing else installed (ONCE=1 checks itself and ends)
+	@$(BIN)/cdc-sync demo $(if $(filter-out 0,$(ONCE)),--once)
+
+check: $(READY)  ## everything that runs nothing: style, types, import contracts, generated reference
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy cdc_sync tests tools bench
+	$(BIN)/lint-imports
+	$(BIN)/python -m cdc_sync.reference --check
+
+unit: $(READY)   ## the quick tests: no Kafka, no PostgreSQL, no network but loopback
+	$(BIN)/python -m pytest -ra --ignore=tests/e2e
+
+test: check      ## everything, also end to end with the real Kafka, Debezium and PostgreSQL
+	$(BIN)/python -m pytest -ra --durations=10
+
+stack: $(READY)  ## the real Kafka, Connect with Debezium, and PostgreSQL, until Ctrl-C
+	$(BIN)/python -m tools.stack up
+
+bench: $(READY)  ## CPU an event of the whole daemon, beside the floor measured in the same run
+	$(BIN)/python -m bench.catch_up
+
+docs: $(READY)   ## write what is generated: docs/configuration.md, docs/metrics.md, schemas/
+	$(BIN)/python -m cdc_sync.reference
+
 lock: $(READY)   ## write the lock files anew from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements/runtime.lock
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group dev -o requirements/dev.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -c requirements/dev.lock --group pyproject.toml:build -o requirements/build.lock
 
 clean:           ## remove the virtual environment and what the tools left
 	rm -rf $(VENV) .stack .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

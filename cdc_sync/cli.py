@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from cdc_sync import __version__
-from cdc_sync.commands import config, dlq, doctor
+from cdc_sync.commands import config, demo, dlq, doctor, standin
 from cdc_sync.commands.door import (
     DONE,
     FAILED,
@@ -72,9 +72,11 @@ def parser() -> OneLineParser:
         summary="run the daemon",
         description="Run the daemon until SIGTERM or SIGINT; what was read is written before it ends.",
     )
+    demo.add_to(commands)
     doctor.add_to(commands)
     dlq.add_to(commands)
     config.add_to(commands)
+    standin.add_to(commands)
     return top
 
 

@@ -55,16 +55,16 @@ class JsonDecoder:
         prefix = topic_prefix.rstrip(".") + "."
         self._prefix = prefix
         self._tables = {
-            prefix + table: JsonTable(table, columns, placeholder) for table, columns in reads.items()
+            prefix + table: JsonTable(table, columns, placeholder).decode for table, columns in reads.items()
         }
 
     def decode(self, record: Record) -> ChangeEvent | Skip:
         """The record's change event, or why it has none. Raises `DecodeError`."""
         try:
-            table = self._tables[record.partition.topic]
+            decode = self._tables[record.partition.topic]
         except KeyError:
             return UNROUTED if record.partition.topic.startswith(self._prefix) else SIDE_TOPIC
-        return table.decode(record)
+        return decode(record)
 
 
 class JsonTable:
@@ -91,7 +91,7 @@ class JsonTable:
             if operation is None or not envelope.after:
                 return self._other_shape(record, value, envelope)
         except UNREADABLE as error:
-            raise undecodable(value, error) from error
+            return self._misread(record, value, error)
         after = values_of(envelope.after)
         if self._may_be_partial(value):
             after = self._placeholder.marked(after, self._key)
@@ -103,17 +103,27 @@ class JsonTable:
 
     def _other_shape(self, record: Record, value: bytes, envelope: Envelope[Any]) -> ChangeEvent:
         """A delete, with a schema around it, unwrapped, or nothing that we know."""
+        if envelope.is_unwrapped:
+            return self._unwrapped(record, value, anything(value), {})
         if envelope.op is not UNSET:
             key = decoded_key(record) if envelope.op == DELETE else None
             return change_event(self._table, envelope, key, None)
         payload = envelope.payload
-        if envelope.is_unwrapped:
-            return self._unwrapped(record, value, anything(value), {})
         if payload is None:
             return self._tombstone(record)
         if isinstance(payload, Envelope):
             return self._with_schema(record, value, self._meanings_of(envelope), payload)
         return change_event(self._table, envelope, None, None)
+
+    def _misread(self, record: Record, value: bytes, error: Exception) -> ChangeEvent:
+        """A row that is unwrapped may have a column with a name of the envelope's and a value of its own."""
+        try:
+            row = anything(value)
+        except UNREADABLE as unreadable:
+            raise undecodable(value, unreadable) from unreadable
+        if isinstance(row, dict) and ("__op" in row or "__deleted" in row):
+            return self._unwrapped(record, value, row, {})
+        raise undecodable(value, error) from error
 
     def _with_schema(
         self, record: Record, value: bytes, meanings: dict[int, Meaning], payload: Envelope[Any]

@@ -70,7 +70,7 @@ class Envelope(Struct, Generic[T], gc=False):
     @property
     def is_unwrapped(self) -> bool:
         """A row by `ExtractNewRecordState` instead of an envelope."""
-        return self.op is UNSET and not (self.unwrapped_op is UNSET and self.unwrapped_deleted is UNSET)
+        return not (self.unwrapped_op is UNSET and self.unwrapped_deleted is UNSET)
 
 
 HAVE_AFTER: Final = (Operation.CREATE, Operation.UPDATE, Operation.READ)

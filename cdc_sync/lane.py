@@ -128,7 +128,8 @@ class Lane:
     def add(self, changes: Sequence[Asked], spans: Mapping[Partition, Span]) -> list[Poison]:
         """Let changes wait here, folded; their spans (by partition) are held until they are settled.
 
-        Returns the records that could not be folded.
+        A topic feeds one lane, so what has no outcome yet of a span is all asked of this one. Returns the
+        records that could not be folded.
         """
         poison: list[Poison] = []
         with self._changed:
@@ -138,18 +139,16 @@ class Lane:
                     batch.add(asked)
                 except MappingError as error:
                     poison.append((asked.record, error))
-            taken = Counter(asked.record.partition for asked in changes)
-            taken.subtract(record.partition for record, _ in poison)
-            batch.asked.update({spans[partition]: count for partition, count in taken.items() if count})
-            self._hold(batch, spans.values())
+            refused = Counter(record.partition for record, _ in poison)
+            for partition in {asked.record.partition for asked in changes}:
+                span = spans[partition]
+                count = span.without_outcome - refused[partition]
+                if count:
+                    span.hold()
+                    batch.spans.append(span)
+                    batch.asked[span] = count
             self._changed.notify_all()
         return poison
-
-    def _hold(self, batch: Batch, spans: Iterable[Span]) -> None:
-        for span in spans:
-            if span in batch.asked:
-                span.hold()
-                batch.spans.append(span)
 
     def collect(self) -> list[Settlement]:
         """What has been settled since the last call."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from threading import Lock
 from typing import Final, NamedTuple
 
@@ -124,16 +124,18 @@ class Freshness(Collector):
         self._counts: dict[str, list[int]] = defaultdict(lambda: [0] * (len(definition.buckets) + 1))
         self._sums: dict[str, float] = defaultdict(float)
 
-    def observe(self, table: str, seconds: Iterable[float]) -> None:
-        """Count these durations."""
-        buckets = self._definition.buckets
+    def observe(self, table: str, times_ms: Sequence[int], now_ms: int) -> None:
+        """Count the durations from these times to now; sorting them first spares a look at each."""
+        ascending = sorted(times_ms)
         with self._lock:
             counts = self._counts[table]
-            total = 0.0
-            for value in seconds:
-                counts[bisect_left(buckets, value)] += 1
-                total += value
-            self._sums[table] += total
+            counted = 0
+            for place, bound_s in enumerate(self._definition.buckets):
+                within = len(ascending) - bisect_left(ascending, now_ms - bound_s * 1000)
+                counts[place] += within - counted
+                counted = within
+            counts[-1] += len(ascending) - counted
+            self._sums[table] += (now_ms * len(ascending) - sum(ascending)) / 1000
 
     def collect(self) -> Iterator[Metric]:
         """For the registry."""
@@ -200,8 +202,7 @@ class Metrics:
         """A batch that is in the index now."""
         self._histograms["batch_documents"].labels(lane).observe(len(settlement.batch))
         for topic, times_ms in settlement.batch.commit_times_ms.items():
-            now_ms = settlement.wrote_at_ms
-            self._freshness.observe(table_of(topic), ((now_ms - t) / 1000 for t in times_ms))
+            self._freshness.observe(table_of(topic), times_ms, settlement.wrote_at_ms)
 
     # The parts ---------------------------------------------------------------------------------------
 

@@ -54,6 +54,11 @@ class Span:
         """One holder is done with it."""
         self.holds -= 1
 
+    @property
+    def without_outcome(self) -> int:
+        """How many of its records are not accounted for yet."""
+        return self.count - self.outcomes.total()
+
     def __repr__(self) -> str:
         topic, number = self.partition
         return f"<Span {topic}[{number}] {self.first_offset}..{self.next_offset - 1} held {self.holds}x>"

@@ -58,8 +58,9 @@ class KafkaSource:
         first = self._consumer.consume(1, timeout_s)
         self._taken_away.clear()
         rest = self._consumer.consume(max_records - 1, 0) if first and max_records > 1 else []
-        records = [r for m in first if (r := self._record(m)) and r.partition not in self._taken_away]
-        records += [r for m in rest if (r := self._record(m)) and r.partition in self._owned]
+        records = [record for m in first + rest if (record := self._record(m)) is not None]
+        if self._taken_away:  # in the middle of this poll; what is new of these comes in the next one
+            records = [record for record in records if record.partition not in self._taken_away]
         return records
 
     def commit(self, offsets: Mapping[Partition, int], wait: bool = False) -> None:

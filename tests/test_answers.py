@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc_sync.errors import SinkAmbiguous, SinkMisconfigured, SinkUnavailable, TransientError
-from cdc_sync.sink.answers import failure, import_lines, message_of, stored_documents
-from cdc_sync.sink.connection import Answer
+from cdc_sync.sink.answers import Answer, failure, import_lines, message_of, stored_documents
 from cdc_sync.sink.requests import LineError
 from tests.strategies import json_objects, texts
 

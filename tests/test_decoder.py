@@ -96,9 +96,15 @@ def test_an_unwrapped_row_without_its_operation_is_an_update(deleted: object) ->
     assert (Operation.UPDATE, {"id": "a"}) == (event.operation, columns(event))
 
 
-@pytest.mark.parametrize("column", [{"payload": None}, {"schema": "s"}, {"before": "b"}, {"ts_ms": "t"}])
+ODD_VALUES: list[Any] = [None, "d", 1, {}]
+WORDS = [{w: v} for w in ("op", "after", "source", "payload", "schema") for v in ODD_VALUES]
+
+
+@pytest.mark.parametrize(
+    "column", [*WORDS, {"before": "b"}, {"ts_ms": "t"}, {"source": {"ts_ms": "t"}}], ids=str
+)
 def test_an_unknown_column_with_a_word_of_the_envelope(column: Row) -> None:
-    """An unwrapped row may have any column; `payload` that is null is no tombstone."""
+    """An unwrapped row may have any column: `payload` that is null is no tombstone, `op` no operation."""
     event = decoded("Organizer", as_json({"id": "a", **column, "__op": "u"}))
     assert (Operation.UPDATE, {"id": "a"}) == (event.operation, columns(event))
 

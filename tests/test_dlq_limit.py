@@ -79,6 +79,16 @@ def test_the_window_slides() -> None:
     assert not found.is_broken
 
 
+def test_the_window_holds_its_own_end() -> None:
+    """What happened exactly so long ago is still in it."""
+    clock = Clock()
+    found = limit(clock)
+    found.count(9, 9)
+    clock.now += 60
+    found.count(1, 1)
+    assert found.is_broken
+
+
 def test_it_says_what_it_counted() -> None:
     """For the log line of the stop; what has left the window is not in it."""
     clock = Clock()

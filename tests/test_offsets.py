@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -168,3 +169,20 @@ def test_a_revoked_partition_commits_nothing() -> None:
     span.hold()
     span.release()
     assert ([], {}) == (tracker.settle(), tracker.committable())
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["heard before", "heard after"])
+def test_a_partition_that_was_set_back_is_committed_again(is_late: bool) -> None:
+    """An operator resets the group: the same offsets count anew, though they were committed once."""
+    tracker = OffsetTracker()
+    tracker.open([at(PARTITIONS[0], 5)])
+    tracker.settle()
+    offsets = tracker.committable()
+    if not is_late:
+        tracker.committed(offsets)
+    tracker.revoke([PARTITIONS[0]])
+    if is_late:
+        tracker.committed(offsets)
+    tracker.open([at(PARTITIONS[0], 5)])
+    tracker.settle()
+    assert {PARTITIONS[0]: 6} == tracker.committable()

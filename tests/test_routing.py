@@ -35,7 +35,8 @@ def test_the_columns_to_decode_are_those_that_mappers_read() -> None:
     reads = Router(MAPPERS, ENRICHMENTS).reads
     assert set(reads) == {m.table for m in MAPPERS}
     assert {"id", "deleted_at", "available_from"} <= set(reads["Product"].columns)
-    assert "description" not in reads["Product"]
+    assert "description" not in reads["Product"].columns
+    assert ("id",) == reads["Product"].key
 
 
 def test_a_collection_and_its_side_share_a_lane() -> None:

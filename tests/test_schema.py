@@ -38,6 +38,13 @@ def test_two_ids_are_never_encoded_alike(one: str, other: str) -> None:
 
 
 @given(ids())
+def test_an_id_that_looks_encoded_is_encoded_too(text: str) -> None:
+    """Else it would be taken for the one that it looks like."""
+    found = safe_id(text)
+    assert found == text or safe_id(found) != found
+
+
+@given(ids())
 def test_an_encoded_id_is_safe(text: str) -> None:
     """In a filter; one that is too long for that still is a plain path segment."""
     found = safe_id(text)

@@ -26,6 +26,7 @@ __all__ = [
     "add_command",
     "kafka_properties",
     "one_line",
+    "port",
     "positive",
     "printable",
     "started",
@@ -34,6 +35,8 @@ __all__ = [
 DONE: Final = 0
 FAILED: Final = 1
 MISUSED: Final = 2
+
+MAX_PORT: Final = 65_535
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -86,6 +89,13 @@ def started() -> Settings:
     settings = load_settings()
     configure_logging(settings.log.level, settings.log.format)
     return settings
+
+
+def port(text: str) -> int:
+    """An option's TCP port; 0 takes a free one."""
+    if not (text.isascii() and text.isdigit()) or int(text) > MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to {MAX_PORT}")
+    return int(text)
 
 
 @contextmanager

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from cdc_sync.errors import SinkAmbiguous, SinkMisconfigured, SinkUnavailable, TransientError
 from cdc_sync.model import Document
-from cdc_sync.sink.connection import Answer
 from cdc_sync.sink.requests import LineError
 
-__all__ = ["failure", "import_lines", "message_of", "stored_documents"]
+__all__ = ["Answer", "failure", "import_lines", "message_of", "stored_documents"]
 
 SUCCESS: Final = b'{"success":true}'
 NOT_TAKEN: Final = (
@@ -24,6 +23,13 @@ NOT_TAKEN: Final = (
 )
 
 decode = msgspec.json.Decoder().decode
+
+
+class Answer(NamedTuple):
+    """Status and whole body of a response."""
+
+    status: int
+    body: bytes
 
 
 def message_of(answer: Answer) -> str:

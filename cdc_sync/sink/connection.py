@@ -17,9 +17,10 @@ import time
 import urllib.parse
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final
 
 from cdc_sync.errors import SinkAmbiguous, SinkUnavailable
+from cdc_sync.sink.answers import Answer
 
 __all__ = ["Answer", "Connection", "Observe"]
 
@@ -30,13 +31,6 @@ LEADER: Final = 1
 
 Observe = Callable[[str, str, float], None]
 """Told of every request: operation, outcome (a status, `unreachable`, `lost`), seconds."""
-
-
-class Answer(NamedTuple):
-    """Status and whole body of a response."""
-
-    status: int
-    body: bytes
 
 
 class Connection:

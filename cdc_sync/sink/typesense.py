@@ -18,9 +18,9 @@ from cdc_sync.compaction import Batch
 from cdc_sync.model import Document, DocumentChange, Rejection
 from cdc_sync.schema import Enrichment, filter_safe
 from cdc_sync.sink import requests
-from cdc_sync.sink.answers import failure, import_lines, stored_documents
+from cdc_sync.sink.answers import Answer, failure, import_lines, stored_documents
 from cdc_sync.sink.bodies import chunked, import_bodies
-from cdc_sync.sink.connection import Answer, Connection
+from cdc_sync.sink.connection import Connection
 from cdc_sync.sink.enrich import write_enriched
 from cdc_sync.sink.plan import write_collection
 from cdc_sync.sink.requests import LineError, Request
