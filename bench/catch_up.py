@@ -87,7 +87,11 @@ def consumed(port: int) -> float | None:
             text = answer.read().decode()
     except OSError:
         return None
-    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("cdc_sync_events_consumed_total"))
+    return sum(
+        float(line.split()[-1])
+        for line in text.splitlines()
+        if line.startswith("cdc_sync_events_consumed_total")
+    )
 
 
 def main() -> None:
@@ -101,12 +105,23 @@ def main() -> None:
         rows = []
         for _ in range(chosen.runs):
             bare, ours = floor(bootstrap, chosen.events), daemon(bootstrap, chosen.events)
-            rows.append((bare["cpu_s"] / bare["events"] * 1e6, ours["cpu_s"] / ours["events"] * 1e6, ours["peak_rss_mb"]))
-            print(f"floor {rows[-1][0]:6.2f} µs   daemon {rows[-1][1]:6.2f} µs   ratio {rows[-1][1] / rows[-1][0]:.2f}   "
-                  f"peak RSS {rows[-1][2]:.0f} MB", flush=True)
+            rows.append(
+                (
+                    bare["cpu_s"] / bare["events"] * 1e6,
+                    ours["cpu_s"] / ours["events"] * 1e6,
+                    ours["peak_rss_mb"],
+                )
+            )
+            print(
+                f"floor {rows[-1][0]:6.2f} µs   daemon {rows[-1][1]:6.2f} µs   "
+                f"ratio {rows[-1][1] / rows[-1][0]:.2f}   peak RSS {rows[-1][2]:.0f} MB",
+                flush=True,
+            )
     ratios = [ours / bare for bare, ours, _ in rows]
-    print(f"median ratio {statistics.median(ratios):.2f} (spread {min(ratios):.2f}–{max(ratios):.2f}), "
-          f"daemon {statistics.median(r[1] for r in rows):.2f} µs CPU an event, {chosen.events} events")
+    print(
+        f"median ratio {statistics.median(ratios):.2f} (spread {min(ratios):.2f}-{max(ratios):.2f}), "
+        f"daemon {statistics.median(r[1] for r in rows):.2f} µs CPU an event, {chosen.events} events"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The floor: consume, decode, map and dump Product events in a bare loop, with nothing else that a daemon needs.
+"""The floor: consume, decode, map and dump Product events in a bare loop, with nothing that a daemon needs.
 
     python -m bench.floor BOOTSTRAP TOPIC COUNT
 

@@ -47,7 +47,12 @@ def fill_products(bootstrap: str, topic: str, count: int, *, keys: int | None = 
     admin.create_topics([NewTopic(topic, 3, 1)])[topic].result(10)
     random_ = random.Random(seed)
     producer = Producer(
-        {"bootstrap.servers": bootstrap, "linger.ms": 50, "partitioner": "murmur2_random", "compression.type": "lz4"}
+        {
+            "bootstrap.servers": bootstrap,
+            "linger.ms": 50,
+            "partitioner": "murmur2_random",
+            "compression.type": "lz4",
+        }
     )
     now_ms = time.time_ns() // 1_000_000
     for n in range(count):

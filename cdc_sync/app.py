@@ -95,7 +95,11 @@ def load_router(names: tuple[str, ...]) -> Router:
     """
     mappers: dict[str, Mapper] = {mapper.table: mapper for mapper in MAPPERS}
     for point in entry_points(group=ENTRY_POINTS):
-        mapper = checked_mapper(point.load(), f"entry point {point.name}")
+        try:
+            found = point.load()
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"entry point {point.name} of {ENTRY_POINTS}: {error}") from error
+        mapper = checked_mapper(found, f"entry point {point.name}")
         mappers[mapper.table] = mapper
     for name in names:
         mapper = checked_mapper(loaded(name), f"CDC_SYNC_MAPPERS: {name}")
@@ -116,9 +120,12 @@ def loaded(name: str) -> object:
 
 def checked_mapper(found: object, where: str) -> Mapper:
     """The object, if it is a mapper."""
-    if isinstance(getattr(found, "collection", None), Collection) and callable(getattr(found, "map", None)):
-        return found  # type: ignore[return-value]  # as far as can be told without calling it
-    raise ConfigError(f"{where} is not a mapper: it needs `table`, `collection`, `reads` and `map`")
+    lacks = [
+        name for name in ("table", "collection", "key", "reads", "owns", "map") if not hasattr(found, name)
+    ]
+    if lacks:
+        raise ConfigError(f"{where} is not a mapper: it has no {', '.join(lacks)} (see docs/mappers.md)")
+    return found  # type: ignore[return-value]  # as far as can be told without calling it
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
@@ -164,7 +171,7 @@ def build(settings: Settings) -> Daemon:
         group=settings.kafka.group_id,
         partitions=settings.kafka.dlq_partitions,
         replication_factor=settings.kafka.dlq_replication_factor,
-        on_trouble=troubles.letter_not_stored,
+        on_trouble=troubles.letters,
     )
     limit = DeadLetterLimit(
         count=settings.dlq.limit_count,
@@ -181,6 +188,7 @@ def build(settings: Settings) -> Daemon:
         metrics,
         max_records=settings.sync.max_records,
         commit_every_s=settings.sync.commit_every_s,
+        on_truncate=troubles.truncated,
         revoke_timeout_s=settings.kafka.max_poll_interval_ms / 1000 * 0.4,
     )
     topics = sorted({topic for of in topics_of.values() for topic in of})

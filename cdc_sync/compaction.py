@@ -16,6 +16,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Final
 
 from msgspec import Struct
 
@@ -49,6 +50,15 @@ class Pending(Struct, eq=False):
 
     change: DocumentChange
     records: list[Record]
+
+
+RECORD_BYTES: Final = 300
+"""What a record takes beside its value: its key, the message, what it asks for (roughly)."""
+
+
+def memory_of(record: Record) -> int:
+    """Bytes that a record keeps from being freed."""
+    return RECORD_BYTES if record.value is None else RECORD_BYTES + len(record.value)
 
 
 class Asked(Struct, frozen=True, gc=False):
@@ -86,8 +96,7 @@ class Batch:
         else:
             pending.change = fold(pending.change, change)
             pending.records.append(record)
-        if record.value is not None:
-            self.size_bytes += len(record.value)
+        self.size_bytes += memory_of(record)
         if asked.committed_at_ms is not None:
             self.commit_times_ms[record.partition.topic].append(asked.committed_at_ms)
 
@@ -122,7 +131,7 @@ class Batch:
             kept = {document_id: Pending(change, records) for document_id, change, records in left if records}
             if kept:
                 rest.changes[collection] = kept
-        rest.size_bytes = sum(len(r.value or b"") for pending in rest for r in pending.records)
+        rest.size_bytes = sum(memory_of(record) for pending in rest for record in pending.records)
         return rest
 
 

@@ -1,7 +1,7 @@
 """Every setting, with its unit, its default and one sentence.
 
 Environment variables with the prefix `CDC_SYNC_` and `__` between levels, an optional `.env`, and an
-optional file named by `CDC_SYNC_CONFIG_FILE` (YAML or TOML); the environment wins. Read by `cli` and `app`
+optional file named by `CDC_SYNC_CONFIG_FILE` (YAML or TOML); the environment wins. Read at the front door
 only: the rooms get plain values. `docs/configuration.md` is generated from here.
 """
 
@@ -39,6 +39,8 @@ __all__ = ["Settings", "load_settings"]
 PREFIX = "CDC_SYNC_"
 CONFIG_FILE = "CDC_SYNC_CONFIG_FILE"
 KEY_FILE = "CDC_SYNC_TYPESENSE__API_KEY_FILE"
+NOT_SETTINGS = (CONFIG_FILE, "CDC_SYNC_TEST_", "CDC_SYNC_STACK_DIR", "CDC_SYNC_SHARED")
+"""Variables of ours that are no settings: where the file is, and what tests and tools read."""
 NO_SUCH_SETTING = "there is no such setting; `cdc-sync config` lists all of them"
 
 
@@ -294,7 +296,7 @@ def check_names() -> None:
     pydantic-settings ignores the first and does not name the second.
     """
     for name, value in sorted(os.environ.items()):
-        if not name.upper().startswith(PREFIX) or name.upper() == CONFIG_FILE or "_TEST_" in name.upper():
+        if not name.upper().startswith(PREFIX) or name.upper().startswith(NOT_SETTINGS):
             continue
         section, _, setting = name.upper().removeprefix(PREFIX).lower().partition("__")
         field = Settings.model_fields.get(section)

@@ -20,6 +20,7 @@ from cdc_sync.source import KafkaSource
 __all__ = ["Daemon"]
 
 GAUGES_EVERY_S: Final = 1.0
+STOP_LANES_S: Final = 2.0
 FLOOD_CURE: Final = (
     "see `cdc-sync dlq list` for the reasons, mend the cause, then restart; CDC_SYNC_DLQ__LIMIT_COUNT and "
     "CDC_SYNC_DLQ__LIMIT_SHARE set the limit"
@@ -82,13 +83,18 @@ class Daemon:
                 self._set_gauges(source)
             if self._pipeline.is_stopped and not flooded:
                 flooded = True
-                self._log.error("stopped by a flood of dead letters", cure=FLOOD_CURE)
+                self._log.error(
+                    "stopped by a flood of dead letters", found=str(self._pipeline.limit), cure=FLOOD_CURE
+                )
         self._finish(source)
 
     def _finish(self, source: KafkaSource) -> None:
         complete = self._pipeline.finish(self._shutdown_timeout_s)
         for lane in self._lanes:
-            lane.stop(2.0)
+            lane.ask_to_stop()
+        deadline = time.monotonic() + STOP_LANES_S
+        for lane in self._lanes:
+            lane.stop(max(0.0, deadline - time.monotonic()))
         source.close()
         self._dead_letters.flush(2.0)
         self.health.stop()

@@ -10,9 +10,9 @@ CdcSyncError
 │   ├── SinkAmbiguous         the answer got lost; the request may be applied, now or later
 │   ├── SinkMisconfigured     wrong key, missing collection or alias: an operator has to act
 │   └── DeadLetterUnavailable the broker did not acknowledge a dead letter
-└── FatalError            stop: nothing can be done in this process
-    ├── ConfigError           an operator's mistake; one line that names the setting and the cure
-    └── Abandoned             the work was taken away (revoked, shutting down); not an error of its own
+├── FatalError            stop: nothing can be done in this process
+│   └── ConfigError           an operator's mistake; one line that names the setting and the cure
+└── Abandoned             no error: the work in hand was taken away (revoked, shutting down)
 """
 
 from __future__ import annotations
@@ -90,5 +90,5 @@ class ConfigError(FatalError):
     """An operator's mistake. The message is one line, names the setting and the cure; exit code 2."""
 
 
-class Abandoned(FatalError):
+class Abandoned(CdcSyncError):
     """The work in hand was revoked or the process is stopping; what was not settled is read again."""

@@ -33,7 +33,7 @@ Health = Callable[[], list[str]]
 class HealthServer:
     """Serves metrics and probes on threads of its own, from `start` to `stop`.
 
-    `is_alive` and `is_ready` return what is wrong. `before_scrape` brings gauges up to date.
+    `is_alive` and `is_ready` return what is wrong.
     """
 
     def __init__(
@@ -44,7 +44,6 @@ class HealthServer:
         *,
         is_alive: Health,
         is_ready: Health,
-        before_scrape: Callable[[], None] = lambda: None,
     ) -> None:
         self._registry = registry
         self._pages: dict[str, Callable[[str], Page]] = {
@@ -53,7 +52,6 @@ class HealthServer:
             "/readyz": lambda _: verdict(is_ready(), "ready"),
             "/": lambda _: Page(HTTPStatus.OK, TEXT, b"cdc-sync: /metrics /healthz /readyz\n"),
         }
-        self._before_scrape = before_scrape
         try:
             self._server = ThreadingHTTPServer((host, port), self._handler())
         except OSError as error:
@@ -85,7 +83,6 @@ class HealthServer:
         return make(accept)
 
     def _metrics(self, accept: str) -> Page:
-        self._before_scrape()
         encode, content_type = choose_encoder(accept)
         return Page(HTTPStatus.OK, content_type, encode(self._registry))
 

@@ -15,8 +15,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from enum import Enum
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
@@ -26,19 +25,13 @@ from cdc_sync.model import DocumentChange, Partition, Record, Rejection, Skip
 from cdc_sync.offsets import Outcome, Span
 from cdc_sync.protocols import Sink
 
-__all__ = ["Lane", "LaneState", "Poison", "Settlement"]
+__all__ = ["Lane", "Poison", "Settlement"]
 
 T = TypeVar("T")
+
+ABORT_S: Final = 2.0
+"""How long an aborted request may take to raise."""
 Poison = tuple[Record, RecordError]
-
-
-class LaneState(Enum):
-    """What a lane is doing, for readiness and metrics."""
-
-    IDLE = "idle"
-    WRITING = "writing"
-    WAITING = "waiting"
-    """The sink is away; the batch is held."""
 
 
 class Settlement:
@@ -76,8 +69,9 @@ class Settlement:
 class Lane:
     """One ordered stream of writes into some collections. `add`, `collect`, `revoke` by the polling thread.
 
-    `change_of` maps a record again, when a folded change has to be taken apart. `on_trouble(lane, error)`
-    and `on_recovery(lane)` are called from the lane's thread when the sink goes away and comes back.
+    `change_of` maps a record again, when a folded change has to be taken apart. The lane's thread calls
+    `on_trouble(lane, error, is_new)` at every failed try, and `on_recovery(lane)` when the sink is back.
+    `crash` is an error that nobody expected: the lane has ended, and so should the process.
     """
 
     def __init__(
@@ -90,13 +84,14 @@ class Lane:
         max_waiting_bytes: int,
         max_waiting_documents: int,
         max_backoff_s: float = 30.0,
-        on_trouble: Callable[[Lane, TransientError], None] = lambda *_: None,
+        on_trouble: Callable[[Lane, TransientError, bool], None] = lambda *_: None,
         on_recovery: Callable[[Lane], None] = lambda _: None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.name = name
         self.collections = tuple(collections)
         self.trouble: TransientError | None = None
+        self.crash: Exception | None = None
         self._sink = sink
         self._change_of = change_of
         self._max_waiting_bytes = max_waiting_bytes
@@ -182,45 +177,56 @@ class Lane:
             return self._in_flight is None and not self._waiting.spans
 
     @property
-    def state(self) -> LaneState:
-        """What the lane is doing."""
-        if self.trouble is not None:
-            return LaneState.WAITING
-        return LaneState.IDLE if self._in_flight is None else LaneState.WRITING
+    def in_flight_documents(self) -> int:
+        """Documents that are being written, or held while the sink is away."""
+        in_flight = self._in_flight
+        return 0 if in_flight is None else len(in_flight)
 
-    def wait(self, until: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait until something is so; checked whenever the lane's work changes."""
+    def disown(self, partitions: Collection[Partition]) -> None:
+        """Drop what came from these partitions, and begin no request with any of it."""
         with self._changed:
-            return self._changed.wait_for(until, timeout_s)
-
-    def revoke(self, partitions: Collection[Partition], timeout_s: float) -> None:
-        """Drop what came from these partitions. A request in flight is waited for, then given up."""
-        gone = set(partitions)
-        with self._changed:
-            self._waiting = self._waiting.without(gone)
-            in_flight = self._in_flight
-            if in_flight is None or not any(span.partition in gone for span in in_flight.spans):
-                return
-            self._revoked |= gone
+            self._waiting = self._waiting.without(set(partitions))
+            self._revoked = set(partitions)
             self._changed.notify_all()
-            if not self._changed.wait_for(lambda: self._in_flight is not in_flight, timeout_s):
-                self._sink.abort()
-                self._changed.wait_for(lambda: self._in_flight is not in_flight, timeout_s)
-            self._revoked -= gone
 
-    def stop(self, timeout_s: float) -> None:
-        """Let the request in flight end, drop the rest, end the thread."""
+    def wait_disowned(self, timeout_s: float) -> None:
+        """Wait for the request in flight, if it has anything of what was disowned; then give it up."""
+        with self._changed:
+            if not self._changed.wait_for(self._has_disowned, timeout_s):
+                self._sink.abort()
+                self._changed.wait_for(self._has_disowned, ABORT_S)
+            self._revoked = set()
+
+    def ask_to_stop(self) -> None:
+        """Begin no other request."""
         with self._changed:
             self._stopping.set()
             self._changed.notify_all()
+
+    def stop(self, timeout_s: float) -> None:
+        """Let the request in flight end, or give it up; drop the rest; end the thread."""
+        self.ask_to_stop()
         self._thread.join(timeout_s)
         if self._thread.is_alive():
             self._sink.abort()
-            self._thread.join(1.0)
+            self._thread.join(ABORT_S)
+
+    def _has_disowned(self) -> bool:
+        batch = self._in_flight
+        return batch is None or not any(span.partition in self._revoked for span in batch.spans)
 
     # The lane's thread -----------------------------------------------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:  # a bug: the polling thread raises it, and the process ends
+            self.crash = error
+            with self._changed:
+                self._in_flight = None
+                self._changed.notify_all()
+
+    def _work(self) -> None:
         try:
             self._insist(self._sink.open, ())
         except Abandoned:
@@ -271,7 +277,11 @@ class Lane:
         """Records that were folded into one refused change, each by itself, in their order."""
         poison: list[Poison] = []
         for record in records:
-            change = self._change_of(record)
+            try:
+                change = self._change_of(record)
+            except RecordError as error:
+                poison.append((record, error))
+                continue
             if isinstance(change, Skip):
                 continue
             alone = Batch()
@@ -306,5 +316,4 @@ class Lane:
         error = state.outcome.exception() if state.outcome is not None else None
         if isinstance(error, TransientError):
             known, self.trouble = self.trouble, error
-            if type(known) is not type(error):
-                self._on_trouble(self, error)
+            self._on_trouble(self, error, type(known) is not type(error))

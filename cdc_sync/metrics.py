@@ -17,7 +17,7 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from cdc_sync.errors import RecordError, TransientError
-from cdc_sync.lane import Lane, Settlement
+from cdc_sync.lane import Settlement
 from cdc_sync.offsets import Span
 
 __all__ = ["METRICS", "Definition", "Metrics"]
@@ -91,8 +91,9 @@ METRICS: Final = (
         REQUEST_BUCKETS,
     ),
     Definition(
-        "sink_troubles_total", "counter", ("lane", "error"), "Times that a lane began to wait for Typesense."
+        "retries_total", "counter", ("lane", "error"), "Writes that have to be made again, by class of error."
     ),
+    Definition("in_flight_documents", "gauge", ("lane",), "Documents that are being written, or held."),
     Definition(
         "lane_waiting", "gauge", ("lane",), "1 while the lane holds its batch because Typesense is away."
     ),
@@ -210,9 +211,9 @@ class Metrics:
         """A request to Typesense and how it ended."""
         self._histograms["request_duration_seconds"].labels(operation, outcome).observe(seconds)
 
-    def sink_trouble(self, lane: Lane, error: TransientError) -> None:
-        """A lane has begun to wait."""
-        self._counters["sink_troubles_total"].labels(lane.name, type(error).__name__).inc()
+    def retried(self, lane: str, error: TransientError) -> None:
+        """A lane's write has failed and is made again."""
+        self._counters["retries_total"].labels(lane, type(error).__name__).inc()
 
     def rebalanced(self, kind: str) -> None:
         """Partitions came or went."""

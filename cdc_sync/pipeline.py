@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from cdc_sync.compaction import Asked
 from cdc_sync.dlq.limit import DeadLetterLimit
-from cdc_sync.errors import RecordError
+from cdc_sync.errors import FatalError, MappingError, RecordError
 from cdc_sync.lane import Lane, Settlement
 from cdc_sync.metrics import Metrics
 from cdc_sync.model import DocumentChange, Operation, Partition, Record, Skip
@@ -43,7 +43,14 @@ class Corridor:
         mapper = self._router.mapper(event.table)
         if mapper is None:
             return Skip("unrouted")
-        change = mapper.map(event)
+        try:
+            change = mapper.map(event)
+        except RecordError:
+            raise
+        except Exception as error:  # a mapper of somebody else's: its bug is about this row, not about us
+            raise MappingError(
+                f"{event.table}: its mapper failed: {type(error).__name__}: {error}"
+            ) from error
         if isinstance(change, Skip):
             return change
         is_read = event.operation is Operation.READ
@@ -58,9 +65,9 @@ class Corridor:
 class Pipeline:
     """Moves records through the corridor until it is stopped.
 
-    `lanes` and `topics_of` (what feeds it) by collection. `max_unstored_letters` bounds the dead letters
-    that no broker has yet. When the dead letter limit breaks, nothing more is taken from the source
-    (`is_stopped`), but the member stays in its group and what was taken is finished.
+    `lanes` and `topics_of` (what feeds it) by collection. `on_truncate(topic)` is told of a TRUNCATE, which
+    is skipped. When the dead letter limit breaks, nothing more is taken from the source (`is_stopped`), but
+    the member stays in its group and what was taken is finished.
     """
 
     def __init__(
@@ -76,20 +83,20 @@ class Pipeline:
         poll_timeout_s: float = 0.1,
         commit_every_s: float = 1.0,
         revoke_timeout_s: float = 120.0,
-        max_unstored_letters: int = 1000,
+        on_truncate: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._on_truncate = on_truncate
         self._corridor = corridor
         self._lane_of = lanes
         self._lanes = tuple(dict.fromkeys(lanes.values()))
         self._dead_letters = dead_letters
-        self._limit = limit
+        self.limit = limit
         self._metrics = metrics
         self._max_records = max_records
         self._poll_timeout_s = poll_timeout_s
         self._commit_every_s = commit_every_s
         self._revoke_timeout_s = revoke_timeout_s
-        self._max_unstored_letters = max_unstored_letters
         self._clock = clock
         self._offsets = OffsetTracker()
         self._topics_of: dict[Lane, set[str]] = {lane: set() for lane in self._lanes}
@@ -116,7 +123,7 @@ class Pipeline:
                 self._bury(record, error, spans[record.partition])
         self._settle()
         self._dead_letters.serve()
-        self._limit.count(len(records), self._letters)
+        self.limit.count(len(records), self._letters)
         self._letters = 0
         if self._clock() - self._committed_at >= self._commit_every_s:  # commit
             self._commit()
@@ -134,6 +141,8 @@ class Pipeline:
             if isinstance(asked, Skip):
                 spans[record.partition].outcomes[Outcome.SKIPPED] += 1
                 self._metrics.skipped(record.partition.topic, asked.reason)
+                if asked.reason == "truncate":
+                    self._on_truncate(record.partition.topic)
                 continue
             lane = lane_of[asked.change.collection]
             try:
@@ -145,6 +154,8 @@ class Pipeline:
     def _settle(self) -> None:
         """Account for what the lanes are done with, bury what Typesense refused, release the offsets."""
         for lane in self._lanes:
+            if lane.crash is not None:
+                raise FatalError(f"the lane {lane.name} broke: {lane.crash!r}") from lane.crash
             for settlement in lane.collect():
                 self._settle_one(lane, settlement)
         for span in self._offsets.settle():
@@ -177,14 +188,14 @@ class Pipeline:
 
     def _full_topics(self) -> Collection[str]:
         """The topics to read nothing from for now: their lane, or the dead letter queue, has enough."""
-        if self.is_stopped or self._dead_letters.waiting >= self._max_unstored_letters:
+        if self.is_stopped or self._dead_letters.is_full:
             return set().union(*self._topics_of.values())
         return set().union(*(self._topics_of[lane] for lane in self._lanes if lane.is_full))
 
     @property
     def is_stopped(self) -> bool:
         """Whether a flood of dead letters has stopped the line."""
-        return self._limit.is_broken
+        return self.limit.is_broken
 
     @property
     def is_quiet(self) -> bool:
@@ -196,6 +207,7 @@ class Pipeline:
         self._metrics.set("open_spans", self._offsets.open_spans)
         for lane in self._lanes:
             self._metrics.set("lane_waiting", lane.trouble is not None, lane.name)
+            self._metrics.set("in_flight_documents", lane.in_flight_documents, lane.name)
             self._metrics.set("waiting_bytes", lane.waiting_bytes, lane.name)
             self._metrics.set("waiting_documents", lane.waiting_documents, lane.name)
 
@@ -221,7 +233,10 @@ class Pipeline:
         """Finish or drop the work on these, commit what is settled, forget them."""
         self._metrics.rebalanced("lost" if lost else "revoked")
         for lane in self._lanes:
-            lane.revoke(partitions, self._revoke_timeout_s)
+            lane.disown(partitions)
+        deadline = self._clock() + self._revoke_timeout_s
+        for lane in self._lanes:
+            lane.wait_disowned(max(0.0, deadline - self._clock()))
         self._settle()
         if not lost:
             self._commit(wait=True)

@@ -105,3 +105,7 @@ class DeadLetterQueue(Protocol):
     @property
     def waiting(self) -> int:
         """Letters that no broker has acknowledged yet."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many of them, or as large ones, wait as memory allows."""

@@ -54,11 +54,7 @@ class Router:
     @property
     def reads_binary(self) -> bool:
         """Whether a bytea or integer array may be read: declared, or by a mapper that declares nothing."""
-        return any(
-            column is None or column.binary
-            for mapper in self._mappers.values()
-            for column in getattr(mapper, "columns", [None])
-        )
+        return any(getattr(mapper, "reads_binary", True) for mapper in self._mappers.values())
 
     def tables_of(self, collection: str) -> tuple[str, ...]:
         """The tables whose rows become documents of this collection."""

@@ -26,10 +26,11 @@ class Troubles:
         self._kafka = get_logger("kafka")
         self._said: dict[str, float] = {}
 
-    def sink_away(self, lane: Lane, error: TransientError) -> None:
-        """A lane begins to wait."""
-        self._metrics.sink_trouble(lane, error)
-        self._log.warning("waiting for typesense", lane=lane.name, reason=str(error), held=True)
+    def sink_away(self, lane: Lane, error: TransientError, is_new: bool) -> None:
+        """A lane's try has failed; the first of a kind is said."""
+        self._metrics.retried(lane.name, error)
+        if is_new:
+            self._log.warning("waiting for typesense", lane=lane.name, reason=str(error))
 
     def sink_back(self, lane: Lane) -> None:
         """A lane goes on."""
@@ -43,9 +44,17 @@ class Troubles:
             self._said = {t: at for t, at in self._said.items() if now - at < REPEAT_AFTER_S} | {text: now}
             self._kafka.warning(event, **facts)
 
-    def letter_not_stored(self, reason: str) -> None:
-        """The dead letter topic does not take a letter."""
-        self.kafka_said("dead letter not stored", {"reason": reason})
+    def truncated(self, topic: str) -> None:
+        """A TRUNCATE has no key and no order against other partitions, so nothing is done about it."""
+        self._kafka.warning(
+            "truncate skipped",
+            topic=topic,
+            cure="make its collection anew, and read the table again by incremental snapshot",
+        )
+
+    def letters(self, event: str, reason: str) -> None:
+        """The dead letter topic is not there, or does not take a letter."""
+        self.kafka_said(event, {"reason": reason})
 
     def schema_differs(self, collection: Collection, real: str, differences: list[str]) -> None:
         """A collection is not what its mapper declares; it is used as it is."""

@@ -404,7 +404,8 @@ def test_nothing_is_told_of_a_topic_without_messages() -> None:
 
 def test_a_mapper_that_raises_anything_is_told_and_ends_nothing() -> None:
     class Strange:
-        table, collection, reads, owns = "Product", PRODUCT.collection, PRODUCT.reads, ()
+        table, collection, owns = "Product", PRODUCT.collection, ()
+        key, reads = PRODUCT.key, PRODUCT.reads
 
         def map(self, event: Any) -> Any:
             raise AttributeError("not thought of")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdc_sync.mappers import PRODUCT_ENRICHMENT
+from cdc_sync.mappers.products import PRODUCT_ENRICHMENT
 from cdc_sync.model import Delete, Document, DocumentChange, Rejection, Upsert
 from cdc_sync.schema import lookup_key
 from cdc_sync.sink.enrich import write_enriched
@@ -104,10 +104,13 @@ def run_interleaved(stories: list[Story], choose: Any, crashes: int) -> FakeType
         if outcome == "die after":
             crashes -= 1
             continue
+        rejections: list[Rejection] | None = None
         try:
             running[n] = (plan, plan.send(answer))
         except StopIteration as done:
-            assert done.value == []
+            rejections = done.value
+        if rejections is not None:
+            assert [] == rejections
             todo[n].pop(0)
             if not todo[n]:
                 del todo[n]
@@ -119,9 +122,9 @@ def worlds(draw: st.DrawFn) -> list[Story]:
     """Each product and each info has a writer of its own, as if every one were in another partition."""
     stories = []
     for product_id in PRODUCTS:
-        steps = draw(st.lists(st.one_of(st.integers(0, 9), st.just("delete")), max_size=3))
+        steps = draw(st.lists(st.one_of(st.integers(0, 9), st.none()), max_size=3))
         stories.append(
-            Story([Delete(PARENT, product_id) if s == "delete" else product(product_id, s) for s in steps])
+            Story([Delete(PARENT, product_id) if s is None else product(product_id, s) for s in steps])
         )
     for info_id in INFOS:
         changes: list[DocumentChange] = []
@@ -136,7 +139,7 @@ def worlds(draw: st.DrawFn) -> list[Story]:
     return stories
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(worlds(), st.data(), st.integers(0, 3))
 def test_any_interleaving_with_crashes_ends_in_the_function_of_the_inputs(
     stories: list[Story], data: st.DataObject, crashes: int

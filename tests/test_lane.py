@@ -1,4 +1,4 @@
-"""A lane: one ordered stream of writes that holds what the sink does not take, and settles each record once."""
+"""A lane: one ordered stream of writes; it holds what the sink refuses, and settles each record once."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from cdc_sync.compaction import Asked, Batch
 from cdc_sync.errors import SinkUnavailable
 from cdc_sync.lane import Lane, Settlement
 from cdc_sync.model import Document, DocumentKey, Partition, Record, Rejection, Upsert
-from cdc_sync.offsets import Outcome, OffsetTracker, Span
+from cdc_sync.offsets import OffsetTracker, Outcome, Span
 
 P0, P1 = Partition("t", 0), Partition("t", 1)
 
 
 class ScriptedSink:
-    """Applies batches to a dict; `gate` holds a call inside, `away` makes calls fail, `refuses` single documents."""
+    """Applies batches to a dict; `gate` holds a call, `away` fails it, `refuses` a single document."""
 
     def __init__(self) -> None:
         self.documents: dict[str, Document] = {}
@@ -71,7 +71,7 @@ class World:
             max_waiting_bytes=1_000_000,
             max_waiting_documents=5,
             max_backoff_s=0.02,
-            on_trouble=lambda _, error: self.troubles.append(str(error)),
+            on_trouble=lambda _, error, is_new: self.troubles.append(str(error)) if is_new else None,
             on_recovery=lambda _: self.troubles.append("back"),
         )
         self.offsets = OffsetTracker()
@@ -84,7 +84,9 @@ class World:
         for document_id in ids:
             offset = self.next[partition]
             self.next[partition] += 1
-            records.append(Record(partition, offset, document_id.encode(), f"{document_id}={offset}".encode()))
+            records.append(
+                Record(partition, offset, document_id.encode(), f"{document_id}={offset}".encode())
+            )
         spans = self.offsets.open(records)
         assert [] == self.lane.add([Asked(record, change_of(record)) for record in records], spans)
         return spans
@@ -116,6 +118,12 @@ def world() -> Iterator[World]:
     yield world
     world.sink.gate.set()
     world.lane.stop(2.0)
+
+
+def revoke(world: World, timeout_s: float) -> None:
+    """Take partition 0 away."""
+    world.lane.disown([P0])
+    world.lane.wait_disowned(timeout_s)
 
 
 def outcomes(spans: dict[Partition, Span]) -> dict[Outcome, int]:
@@ -191,7 +199,7 @@ def test_a_revoked_partition_is_dropped_and_the_other_kept(world: World) -> None
     world.give("a", partition=P0)
     world.give("b", partition=P1)
     time.sleep(0.05)
-    world.lane.revoke([P0], 2.0)
+    revoke(world, 2.0)
     world.offsets.revoke([P0])
     world.sink.away = False
     world.settle()
@@ -207,7 +215,7 @@ def test_revocation_waits_for_the_request_in_flight(world: World) -> None:
     world.give("a")
     assert world.sink.inside.wait(2)
     threading.Timer(0.1, world.sink.gate.set).start()
-    world.lane.revoke([P0], 2.0)
+    revoke(world, 2.0)
     assert {"a"} == world.sink.documents.keys()
 
 
@@ -217,10 +225,10 @@ def test_revocation_gives_up_a_request_that_hangs(world: World) -> None:
     world.give("a")
     assert world.sink.inside.wait(2)
     started = time.monotonic()
-    world.lane.revoke([P0], 0.1)
+    revoke(world, 0.1)
     assert time.monotonic() - started < 2
     assert world.sink.aborted.is_set()
-    assert world.lane.is_idle or world.lane.wait(lambda: world.lane.is_idle, 1)
+    assert world.lane.is_idle
     assert {} == world.sink.documents
 
 
@@ -245,3 +253,14 @@ def test_stop_ends_a_lane_whose_sink_is_away(world: World) -> None:
     calls = world.sink.calls
     time.sleep(0.1)
     assert calls == world.sink.calls
+
+
+def test_an_error_that_nobody_expected_is_not_silent(world: World) -> None:
+    """The lane ends and says why; the process that polls ends with it."""
+    world.sink.refuses = lambda document: document["no such field"]
+    world.give("a")
+    deadline = time.monotonic() + 2
+    while world.lane.crash is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert isinstance(world.lane.crash, KeyError)
+    assert [] == world.lane.collect()

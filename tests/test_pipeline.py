@@ -4,124 +4,31 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 import pytest
 
-from cdc_sync.compaction import Batch
 from cdc_sync.decoder import JsonDecoder
 from cdc_sync.dlq.limit import DeadLetterLimit
-from cdc_sync.errors import RecordError, SinkUnavailable
+from cdc_sync.errors import FatalError, MappingError
 from cdc_sync.lane import Lane
 from cdc_sync.mappers import MAPPERS
+from cdc_sync.mappers.table import TableMapper
 from cdc_sync.metrics import Metrics
-from cdc_sync.model import Delete, Document, DocumentKey, Partition, Record, Rejection
+from cdc_sync.model import (
+    ChangeEvent,
+    DocumentChange,
+    Partition,
+    Record,
+    Skip,
+)
 from cdc_sync.pipeline import Corridor, Pipeline
-from cdc_sync.protocols import RebalanceListener
 from cdc_sync.routing import Router
+from tests.corridor_fakes import FakeSource, Letters, MemorySink
 
 PREFIX = "nx.seller.public"
-
-
-class FakeSource:
-    """Records by partition, delivered in order from what was committed; a restart is a new one."""
-
-    def __init__(self, log: Mapping[Partition, Sequence[Record]], committed: dict[Partition, int]) -> None:
-        self.log = log
-        self.committed = committed
-        self.positions = {p: committed.get(p, 0) for p in log}
-        self.paused: set[str] = set()
-        self.revoke_next: set[Partition] = set()
-        self.listener: RebalanceListener | None = None
-        self.loses_commits = 0
-
-    def poll(self, max_records: int, timeout_s: float) -> Sequence[Record]:
-        if self.revoke_next and self.listener is not None:
-            gone, self.revoke_next = self.revoke_next, set()
-            self.listener.on_revoked(gone, lost=False)
-            self.positions = {p: o for p, o in self.positions.items() if p not in gone}
-        records: list[Record] = []
-        for partition, position in self.positions.items():
-            if partition.topic not in self.paused:
-                taken = self.log[partition][position : position + max_records]
-                self.positions[partition] += len(taken)
-                records += taken
-        if not records:
-            time.sleep(0.001)
-        return records
-
-    def commit(self, offsets: Mapping[Partition, int], wait: bool = False) -> None:
-        for partition, offset in offsets.items():
-            assert partition in self.positions, "committed a partition that is not owned"
-            assert offset > self.committed.get(partition, 0), "committed backwards, or twice"
-        if self.loses_commits and not wait:
-            self.loses_commits -= 1
-            return
-        self.committed |= offsets
-        if self.listener is not None:
-            self.listener.on_committed(offsets)
-
-    def pause(self, topics: Collection[str]) -> None:
-        self.paused = set(topics)
-
-    def close(self) -> None:
-        pass
-
-
-class MemorySink:
-    """Documents in a dict; `fails` is asked before each call, `refuses` for each document."""
-
-    def __init__(self) -> None:
-        self.documents: dict[DocumentKey, Document] = {}
-        self.fails: Callable[[], bool] = lambda: False
-        self.refuses: Callable[[Document], bool] = lambda _: False
-        self.writes = 0
-
-    def open(self) -> None:
-        pass
-
-    def write(self, batch: Batch) -> Sequence[Rejection]:
-        if self.fails():
-            raise SinkUnavailable("away")
-        self.writes += 1
-        rejections = []
-        for pending in batch:
-            change = pending.change
-            key = DocumentKey(change.collection, change.id)
-            if isinstance(change, Delete):
-                self.documents.pop(key, None)
-            elif self.refuses(change.document):
-                rejections.append(Rejection(key, "refused"))
-            else:
-                self.documents[key] = change.document
-        return rejections
-
-    def abort(self) -> None:
-        pass
-
-
-class Letters:
-    """Dead letters in a list; with `stores` false nothing is acknowledged."""
-
-    def __init__(self) -> None:
-        self.letters: list[tuple[Record, RecordError]] = []
-        self.stores = True
-        self._waiting: deque[Callable[[], None]] = deque()
-
-    def put(self, record: Record, error: RecordError, on_stored: Callable[[], None]) -> None:
-        self.letters.append((record, error))
-        self._waiting.append(on_stored)
-
-    def serve(self) -> None:
-        while self.stores and self._waiting:
-            self._waiting.popleft()()
-
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
 
 
 class World:
@@ -363,6 +270,46 @@ def test_a_flood_of_letters_stops_the_line() -> None:
     assert world.pipeline.finish(1.0)
     for lane in world.lanes:
         lane.stop(1.0)
+
+
+def test_letters_that_no_broker_takes_pause_everything(world: World) -> None:
+    """Memory stays bounded while the dead letter topic is away."""
+    world.letters.stores = False
+    for n in range(300):
+        world.produce_raw("Category", f"c{n}", b"garbage")
+    for _ in range(60):
+        world.pipeline.run_once(world.source)
+    assert 50 <= len(world.letters.letters) < 60
+    world.letters.stores = True
+    world.run()
+
+
+def test_a_lane_that_broke_ends_the_process(world: World) -> None:
+    """Instead of standing still, ready and silent."""
+    world.sink.refuses = lambda document: document["no such field"]
+    world.produce("Category", "a", category("a"))
+    with pytest.raises(FatalError, match="categories broke: KeyError"):
+        world.run()
+
+
+def test_a_mapper_that_raises_makes_a_letter(world: World) -> None:
+    """A bug in somebody's mapper is about a row, not about the daemon."""
+    router = Router([Broken()])
+    corridor = Corridor(JsonDecoder(PREFIX, router.reads), router)
+    world.produce("Category", "a", category("a"))
+    [record] = world.log[Partition(f"{PREFIX}.Category", 0)]
+    with pytest.raises(MappingError, match="its mapper failed: KeyError"):
+        corridor.ask(record)
+
+
+class Broken(TableMapper):
+    """A mapper with a bug."""
+
+    def __init__(self) -> None:
+        super().__init__("Category", "categories", ())
+
+    def map(self, event: ChangeEvent) -> DocumentChange | Skip:
+        raise KeyError("oops")
 
 
 def test_a_few_letters_on_a_quiet_topic_stop_nothing(world: World) -> None:

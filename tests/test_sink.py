@@ -20,7 +20,7 @@ import pytest
 from cdc_sync.app import resolver
 from cdc_sync.compaction import Asked, Batch
 from cdc_sync.errors import SinkAmbiguous, SinkMisconfigured, SinkUnavailable, TransientError
-from cdc_sync.mappers import PRODUCT_ENRICHMENT
+from cdc_sync.mappers.products import PRODUCT_ENRICHMENT
 from cdc_sync.model import Delete, Document, DocumentChange, Partition, Record, Rejection, Upsert
 from cdc_sync.schema import Collection, Enrichment, Field, lookup_key
 from cdc_sync.sink import TypesenseSink
@@ -306,7 +306,7 @@ def test_a_late_write_cannot_win(standin: StandIn) -> None:
 def test_a_poisoned_internal_batch_is_taken_apart(standin: StandIn, over_http: OverHttp) -> None:
     """500 for every document of the batch: the culprit is found, the others are written."""
     over_http.write(thing("first"))
-    standin.faults.add(Fault(kind="batch_500", ids=["t7"]))
+    standin.faults.add(Fault(kind="batch_500", ids=("t7",)))
     [rejection] = over_http.write(*[thing(f"t{n}", name="x") for n in range(100)])
     assert rejection.key.id == "t7"
     assert len(over_http.stored("things")) == 100

@@ -173,7 +173,9 @@ def info(random: Random, kind: Kind, number: int, base: Pair, twist: Pair) -> Ro
         "product_id": f"p-{number:03}",
         "name": localized((f"{base[0]} {twist[0]}".strip(), f"{base[1]} {twist[1]}".strip())),
         "description": localized(story(random, length)),
-        "images": [f"https://images.example/p-{number:03}/{n}.webp" for n in range(1, random.randrange(2, 5))],
+        "images": [
+            f"https://images.example/p-{number:03}/{n}.webp" for n in range(1, random.randrange(2, 5))
+        ],
         "attributes": json.dumps(attributes, ensure_ascii=False),
         **stamps(60 + number),
     }

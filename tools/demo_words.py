@@ -26,7 +26,11 @@ class Kind(NamedTuple):
 
 
 ORGANIZERS: Final = (
-    ("o-meadow", ("Xóm Đồng Cỏ Hát", "Singing Meadow Quarter"), {"plan": "garden", "since": 2021, "owner": None}),
+    (
+        "o-meadow",
+        ("Xóm Đồng Cỏ Hát", "Singing Meadow Quarter"),
+        {"plan": "garden", "since": 2021, "owner": None},
+    ),
     ("o-tides", ("Phố Thủy Triều Lười", "Lazy Tide Street"), {"plan": "harbour", "limits": {"shops": 8}}),
 )
 
@@ -153,7 +157,7 @@ KINDS: Final = (
         ("tea", "trà", "hot"),
         (40, 95),
         _TEAS,
-        (("ấm nhỏ", "small pot"), ("long nhãn", "with longan"), ("táo đỏ", "with red dates")),
+        (("ấm nhỏ", "(small pot)"), ("long nhãn", "with longan"), ("táo đỏ", "with red dates")),
     ),
     Kind(
         "ti",
@@ -180,7 +184,7 @@ KINDS: Final = (
             ("Bánh mì xíu mại", "Meatball bánh mì"),
             ("Bánh mì nấm", "Mushroom bánh mì"),
         ),
-        (("nhỏ", "small"), ("ổ lớn", "large")),
+        (("nhỏ", "(small)"), ("ổ lớn", "(large)")),
     ),
     Kind(
         "bn",
@@ -197,7 +201,7 @@ KINDS: Final = (
             ("Bánh canh cua", "Crab noodle soup"),
             ("Bún riêu chay", "Vegetarian tomato noodles"),
         ),
-        (("ít cay", "mild"), ("cay", "spicy"), ("thêm rau", "with extra herbs")),
+        (("ít cay", "(mild)"), ("cay", "(spicy)"), ("thêm rau", "with extra herbs")),
     ),
     Kind(
         "cu",
@@ -213,10 +217,10 @@ KINDS: Final = (
             ("Tách và đĩa", "Cup and saucer"),
         ),
         (
-            ("men ngọc", "celadon glaze"),
-            ("men nâu", "brown glaze"),
-            ("men mưa bụi", "drizzle glaze"),
-            ("men hỏa biến", "flame glaze"),
+            ("men ngọc", "in celadon glaze"),
+            ("men nâu", "in brown glaze"),
+            ("men mưa bụi", "in drizzle glaze"),
+            ("men hỏa biến", "in flame glaze"),
         ),
     ),
     Kind(
@@ -233,10 +237,10 @@ KINDS: Final = (
             ("Đĩa vảy cá", "Fish-scale plate"),
         ),
         (
-            ("men ngọc", "celadon glaze"),
-            ("men lam", "blue glaze"),
-            ("men tro", "ash glaze"),
-            ("đất mộc", "unglazed"),
+            ("men ngọc", "in celadon glaze"),
+            ("men lam", "in blue glaze"),
+            ("men tro", "in ash glaze"),
+            ("đất mộc", "(unglazed)"),
         ),
     ),
 )
@@ -306,7 +310,10 @@ SENTENCES: Final[tuple[Pair, ...]] = (
     ("{when}, {who} {does} {where}.", "{when}, {who} {does} {where}."),
     ("Món này có {taste}, đến từ {from}.", "It has {taste} and comes from {from}."),
     ("{when}, {who} ghé qua vì {taste}.", "{when}, {who} drops in for {taste}."),
-    ("Người ta nói {who} từng {does} {where} cả buổi.", "They say that {who} once {does} {where}, all afternoon."),
+    (
+        "Người ta nói {who} từng {does} {where} cả buổi.",
+        "They say that {who} once {does} {where}, all afternoon.",
+    ),
     ("Không ai biết vì sao {who} {does}.", "Nobody knows why {who} {does}."),
     ("Từ {from}, {who} mang về {taste}.", "From {from}, {who} brings home {taste}."),
 )

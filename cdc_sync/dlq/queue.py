@@ -19,6 +19,23 @@ from cdc_sync.model import Record
 __all__ = ["KafkaDeadLetterQueue"]
 
 
+MAKE_TOPIC_S: Final = 5.0
+
+PRODUCER_ONLY: Final = frozenset(
+    {
+        "acks",
+        "compression.type",
+        "enable.idempotence",
+        "linger.ms",
+        "message.timeout.ms",
+        "partitioner",
+    }
+)
+
+MAX_WAITING: Final = 1_000
+MAX_WAITING_BYTES: Final = 16_777_216
+
+
 class Letter(NamedTuple):
     """One letter on its way."""
 
@@ -30,7 +47,7 @@ class Letter(NamedTuple):
 class KafkaDeadLetterQueue:
     """Writes letters with `acks=all`, idempotently, and again until they are stored.
 
-    All calls come from the polling thread. `on_trouble(text)` is told of every failed try.
+    All calls come from the polling thread. `on_trouble(event, reason)` is told of every failed try.
     """
 
     def __init__(
@@ -41,7 +58,7 @@ class KafkaDeadLetterQueue:
         group: str,
         partitions: int = 1,
         replication_factor: int = -1,
-        on_trouble: Callable[[str], None] = lambda _: None,
+        on_trouble: Callable[[str, str], None] = lambda *_: None,
         retry_every_s: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -61,10 +78,12 @@ class KafkaDeadLetterQueue:
         self._clock = clock
         self._unsent: deque[Letter] = deque()
         self._sent = 0
+        self._waiting_bytes = 0
         self._retry_at = 0.0
 
     def put(self, record: Record, error: RecordError, on_stored: Callable[[], None]) -> None:
         """Store a letter; `on_stored` is called from `serve` once the broker has acknowledged it."""
+        self._waiting_bytes += record.size_bytes
         self._unsent.append(Letter(record, letter_headers(record, error, group=self._group), on_stored))
         self.serve()
 
@@ -90,6 +109,11 @@ class KafkaDeadLetterQueue:
         self._producer.poll(0)
 
     @property
+    def is_full(self) -> bool:
+        """Whether as many unstored letters, or as large ones, wait here as memory allows."""
+        return self.waiting >= MAX_WAITING or self._waiting_bytes >= MAX_WAITING_BYTES
+
+    @property
     def waiting(self) -> int:
         """Letters that no broker has acknowledged yet."""
         return len(self._unsent) + self._sent
@@ -105,23 +129,25 @@ class KafkaDeadLetterQueue:
     def _make_topic(self) -> None:
         """Before the first letter: its messages may be larger than a broker's default allows.
 
-        Where that is not for us to do, the letters are sent all the same: the topic may exist already, or
-        be made by the broker.
+        Where that is not for us to do, the letters are sent all the same: the broker may make the topic.
         """
         self._made_topic = True
         admin = AdminClient(admin_config(self._config))
         try:
+            if self._topic in admin.list_topics(timeout=MAKE_TOPIC_S).topics:
+                return
             made = admin.create_topics([self._new_topic], request_timeout=MAKE_TOPIC_S)
             made[self._topic].result(MAKE_TOPIC_S)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                self._on_trouble(f"the topic {self._topic} could not be made: {error.args[0].str()}")
+                self._on_trouble("dead letter topic not made", error.args[0].str())
         except TimeoutError:
-            self._on_trouble(f"the topic {self._topic} could not be made: no answer from the broker")
+            self._on_trouble("dead letter topic not made", "no answer from the broker")
 
     def _delivered(self, letter: Letter, error: KafkaError | None, _: Message) -> None:
         self._sent -= 1
         if error is None:
+            self._waiting_bytes -= letter.record.size_bytes
             letter.on_stored()
             return
         self._unsent.append(letter)
@@ -130,21 +156,7 @@ class KafkaDeadLetterQueue:
 
     def _later(self, reason: str) -> None:
         self._retry_at = self._clock() + self._retry_every_s
-        self._on_trouble(f"a dead letter could not be stored in {self._topic}: {reason}")
-
-
-MAKE_TOPIC_S: Final = 5.0
-
-PRODUCER_ONLY: Final = frozenset(
-    {
-        "acks",
-        "compression.type",
-        "enable.idempotence",
-        "linger.ms",
-        "message.timeout.ms",
-        "partitioner",
-    }
-)
+        self._on_trouble("dead letter not stored", reason)
 
 
 def admin_config(config: Mapping[str, Any]) -> dict[str, Any]:

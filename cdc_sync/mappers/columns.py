@@ -115,18 +115,24 @@ def boolean(column: str, **options: Any) -> Column:
 
 def bigint(column: str, **options: Any) -> Column:
     """`bigint` → int64, exact to the last digit."""
-    return one_field(column, "int64", passes=int, expected="a bigint", **options)
+    return one_field(column, "int64", convert=whole_number(64), **options)
 
 
 def integer(column: str, **options: Any) -> Column:
-    """`integer` → int32. Typesense takes larger numbers and wraps them in its index, so we refuse them."""
+    """`integer` → int32."""
+    return one_field(column, "int32", convert=whole_number(32), **options)
+
+
+def whole_number(bits: int) -> Convert:
+    """A conversion that refuses what does not fit: Typesense takes larger numbers and wraps them."""
+    least, most = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
 
     def convert(value: Any) -> int:
-        if type(value) is not int or not -(2**31) <= value < 2**31:
-            raise ValueError(f"expected an integer of 32 bits, got {shown(value)}")
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(f"expected an integer of {bits} bits, got {shown(value)}")
         return value
 
-    return one_field(column, "int32", convert=convert, **options)
+    return convert
 
 
 def double(column: str, **options: Any) -> Column:

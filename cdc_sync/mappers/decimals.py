@@ -25,9 +25,12 @@ MAX_SCALE: Final = 16_383
 
 def finite(value: Any) -> float:
     """A JSON number that a document can hold."""
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError(f"expected a finite number, got {shown(value)}")
-    return float(value)
+    try:
+        if type(value) in (int, float) and math.isfinite(value):
+            return float(value)
+    except OverflowError:  # an integer that no double holds
+        pass
+    raise ValueError(f"expected a finite number, got {shown(value)}")
 
 
 def printed_decimal(value: Any, scale: int) -> str:

@@ -73,6 +73,11 @@ class TableMapper:
         self._computed = [([at[name] for name in c.names], c) for c in columns if c.compute is not None]
 
     @property
+    def reads_binary(self) -> bool:
+        """Whether one of its columns is a bytea or an integer array."""
+        return any(column.binary for column in self.columns)
+
+    @property
     def owns(self) -> tuple[str, ...]:
         """The document fields that this mapper fills."""
         return tuple(name for column in self.columns for name in column.owns)

@@ -79,11 +79,6 @@ class Collections:
             except exceptions.ObjectNotFound:
                 return None
 
-    def version(self) -> str:
-        """The server's version."""
-        with translated("debug"):
-            return str(self._client.debug.retrieve().get("version", "unknown"))
-
     def close(self) -> None:
         """Let go of the client's connections."""
         self._client.api_call.close()

@@ -30,7 +30,7 @@ IDLE_S: Final = 30.0
 LEADER: Final = 1
 
 Observe = Callable[[str, str, float], None]
-"""Told of every request: operation, outcome (a status, `unreachable`, `lost`), seconds."""
+"""Told of every request: operation, outcome (a status, or `lost`), seconds."""
 
 
 class Connection:

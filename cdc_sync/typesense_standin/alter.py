@@ -12,8 +12,7 @@ from .nested import detect_members, value_at
 from .schema import TYPES, Field, Schema, check_types, parse_field
 
 _FIELDS_SHAPE = (
-    "The `fields` value should be an array of objects containing the field `name` and other "
-    "properties."
+    "The `fields` value should be an array of objects containing the field `name` and other properties."
 )
 _VALIDATED_ROWS = 500
 

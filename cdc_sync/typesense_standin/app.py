@@ -209,9 +209,7 @@ class App:
             if lane is not None:
                 self.context.lanes.request_ended(lane)
 
-    def _cut_short(
-        self, exchange: Exchange, response: Response, plan: Plan, entry: dict[str, Any]
-    ) -> bool:
+    def _cut_short(self, exchange: Exchange, response: Response, plan: Plan, entry: dict[str, Any]) -> bool:
         if plan.has("never_answer"):
             exchange.abandon()
         elif plan.has("reset_after_apply") or plan.has("reset_before_apply"):

@@ -105,9 +105,7 @@ def _to_bool(value: Any) -> Any:
 
 
 def _to_geopoint(value: Any) -> Any:
-    point = [
-        float(part) if isinstance(part, str) and is_float_text(part) else part for part in value
-    ]
+    point = [float(part) if isinstance(part, str) and is_float_text(part) else part for part in value]
     return point if _is_point(point) else _NO
 
 

@@ -94,9 +94,7 @@ class Collection:
 
     def column(self, field: Field) -> Column:
         """The filter and sort index of a field."""
-        index = self.indexes.get(
-            "value", field, lambda: Column(field, column_key(field, self.tokenizer))
-        )
+        index = self.indexes.get("value", field, lambda: Column(field, column_key(field, self.tokenizer)))
         assert isinstance(index, Column)
         return index
 

@@ -112,9 +112,7 @@ class ArmedFault:
         if fault.count is not None and self.fired >= fault.count:
             return False
         needle = fault.contains.encode() if fault.contains is not None else None
-        hit = any(
-            (needle is not None and needle in line) or _id_of(line) in fault.ids for line in lines
-        )
+        hit = any((needle is not None and needle in line) or _id_of(line) in fault.ids for line in lines)
         self.fired += hit
         return hit
 

@@ -28,9 +28,7 @@ def highlights(
                 by_field[field.name] = shown
                 listed.append({"field": field.name, **shown})
         elif isinstance(value, list):
-            items = [
-                _mark(item, tokenizer, words, query) for item in value if isinstance(item, str)
-            ]
+            items = [_mark(item, tokenizer, words, query) for item in value if isinstance(item, str)]
             hit = [number for number, item in enumerate(items) if item["matched_tokens"]]
             if hit:
                 by_field[field.name] = items
@@ -45,9 +43,7 @@ def highlights(
     return by_field, listed
 
 
-def _mark(
-    text: str, tokenizer: Tokenizer, words: frozenset[str], query: list[str]
-) -> dict[str, Any]:
+def _mark(text: str, tokenizer: Tokenizer, words: frozenset[str], query: list[str]) -> dict[str, Any]:
     found = tokenizer.words(text)
     hits = [number for number, (_, _, token) in enumerate(found) if token in words]
     if not hits:

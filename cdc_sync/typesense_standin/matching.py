@@ -124,7 +124,5 @@ def _candidates(index: TextIndex, token: str, as_prefix: bool, typos: int) -> li
         edits = 2 if typos == 2 and len(token) >= MIN_LENGTH_TWO_TYPOS else 1
         known = {word for word, _ in found}
         quality = ONE_TYPO if edits == 1 else TWO_TYPOS
-        found += [
-            (word, quality) for word in index.near(token, edits, as_prefix) if word not in known
-        ]
+        found += [(word, quality) for word in index.near(token, edits, as_prefix) if word not in known]
     return found

@@ -134,9 +134,7 @@ def infer_type(value: Any) -> str | None:
     return None
 
 
-def detect_dynamic(
-    document: dict[str, Any], schema: Schema, mode: Mode, is_update: bool
-) -> list[Field]:
+def detect_dynamic(document: dict[str, Any], schema: Schema, mode: Mode, is_update: bool) -> list[Field]:
     """Concrete fields for keys that dynamic fields cover; drops keys no type can be told of."""
     found: list[Field] = []
     for key, value in list(document.items()):
@@ -192,9 +190,7 @@ def detect_members(document: dict[str, Any], schema: Schema) -> list[Field]:
                 continue
             if many and not kind.endswith("[]"):
                 kind += "[]"
-            found[name] = Field(
-                name, kind, facet=field.facet, optional=True, sort=kind in SORTED_BY_DEFAULT
-            )
+            found[name] = Field(name, kind, facet=field.facet, optional=True, sort=kind in SORTED_BY_DEFAULT)
     return list(found.values())
 
 

@@ -34,9 +34,7 @@ class Route:
         if len(self.pattern) != len(request.raw_segments) or self.method != request.method:
             return None
         params: dict[str, str] = {}
-        for wanted, raw, decoded in zip(
-            self.pattern, request.raw_segments, request.segments, strict=True
-        ):
+        for wanted, raw, decoded in zip(self.pattern, request.raw_segments, request.segments, strict=True):
             if wanted.startswith(":"):
                 params[wanted[1:]] = decoded
             elif wanted != raw:

@@ -11,9 +11,7 @@ from typing import Any
 from .errors import BAD_REQUEST, Refusal
 
 SCALARS = ("string", "int32", "int64", "float", "bool", "geopoint", "object")
-TYPES = frozenset(
-    [*SCALARS, *(kind + "[]" for kind in SCALARS), "geopolygon", "image", "auto", "string*"]
-)
+TYPES = frozenset([*SCALARS, *(kind + "[]" for kind in SCALARS), "geopolygon", "image", "auto", "string*"])
 NUMERIC = frozenset(["int32", "int64", "float", "int32[]", "int64[]", "float[]"])
 SORTED_BY_DEFAULT = frozenset(["int32", "int64", "float", "bool", "geopoint", "geopoint[]"])
 FLAGS = ("store", "facet", "optional", "index", "sort", "infix", "stem", "range_index")
@@ -146,9 +144,7 @@ class Schema:
         shown: dict[str, Any] = {
             "default_sorting_field": self.default_sorting_field,
             "enable_nested_fields": self.enable_nested_fields,
-            "fields": [
-                item.to_json() for item in self.fields if not item.name.endswith("_sequence_id")
-            ],
+            "fields": [item.to_json() for item in self.fields if not item.name.endswith("_sequence_id")],
             "symbols_to_index": list(self.symbols_to_index),
             "token_separators": list(self.token_separators),
         }
@@ -170,8 +166,7 @@ def parse_schema(body: dict[str, Any]) -> Schema:
     if not isinstance(sorting_field, str):
         raise Refusal(
             400,
-            "`default_sorting_field` should be a string. It should contain the name of an "
-            "int32/float field.",
+            "`default_sorting_field` should be a string. It should contain the name of an int32/float field.",
         )
     nesting = body.get("enable_nested_fields", False)
     if not isinstance(nesting, bool):
@@ -190,9 +185,7 @@ def parse_schema(body: dict[str, Any]) -> Schema:
 
 def _symbols(body: dict[str, Any], key: str) -> tuple[str, ...]:
     value = body.get(key, [])
-    well_formed = isinstance(value, list) and all(
-        isinstance(item, str) and len(item) == 1 for item in value
-    )
+    well_formed = isinstance(value, list) and all(isinstance(item, str) and len(item) == 1 for item in value)
     if not well_formed:
         raise Refusal(400, f"`{key}` should be an array of character symbols.")
     return tuple(value)

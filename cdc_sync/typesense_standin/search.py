@@ -28,8 +28,7 @@ from .selection import Selection
 
 MAX_QUERY_CHARS = 4000
 _QUERY_TOO_LONG = (
-    "Query string exceeds max allowed length of 4000. Use the /multi_search end-point for larger "
-    "payloads."
+    "Query string exceeds max allowed length of 4000. Use the /multi_search end-point for larger payloads."
 )
 
 
@@ -61,9 +60,7 @@ def multi_search(context: Context, call: Call) -> Response:
     return json_response({"results": results})
 
 
-def _one_of_many(
-    context: Context, item: dict[str, Any], common: Mapping[str, str]
-) -> dict[str, Any]:
+def _one_of_many(context: Context, item: dict[str, Any], common: Mapping[str, str]) -> dict[str, Any]:
     params = {key: as_text(value) for key, value in item.items()} | dict(common)
     collection = context.store.get(params.get("collection", ""))
     if collection is None:
@@ -211,8 +208,7 @@ def _facet(
         }
     return {
         "counts": [
-            {"count": count, "highlighted": as_text(value), "value": as_text(value)}
-            for value, count in top
+            {"count": count, "highlighted": as_text(value), "value": as_text(value)} for value, count in top
         ],
         "field_name": field.name,
         "sampled": False,

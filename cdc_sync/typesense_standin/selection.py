@@ -99,8 +99,7 @@ def _excluded(document: dict[str, Any], parts: list[str]) -> dict[str, Any]:
 
 def _copier(names: list[str]) -> Callable[[bytes], bytes]:
     fields: list[Any] = [
-        (f"f{number}", msgspec.Raw | msgspec.UnsetType, msgspec.UNSET)
-        for number in range(len(names))
+        (f"f{number}", msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for number in range(len(names))
     ]
     renames = {f"f{number}": name for number, name in enumerate(names)}
     shown = msgspec.defstruct("Shown", fields, rename=renames)

@@ -68,9 +68,7 @@ class StandIn:
     ...     standin.url
     """
 
-    def __init__(
-        self, port: int = 0, api_key: str = "xyz", data_dir: str | Path | None = None
-    ) -> None:
+    def __init__(self, port: int = 0, api_key: str = "xyz", data_dir: str | Path | None = None) -> None:
         self.api_key = api_key
         self._port = port
         self._app = App(api_key, Context())

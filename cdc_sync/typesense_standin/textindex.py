@@ -26,12 +26,7 @@ class TextIndex:
                 del self.postings[token]
                 self._vocabulary = None
         texts = value if isinstance(value, list) else [value]
-        tokens = {
-            token
-            for text in texts
-            if isinstance(text, str)
-            for token in self._tokenizer.tokens(text)
-        }
+        tokens = {token for text in texts if isinstance(text, str) for token in self._tokenizer.tokens(text)}
         for token in tokens:
             holders = self.postings.setdefault(token, set())
             if not holders:

@@ -20,9 +20,7 @@ class Tokenizer:
     def __init__(self, separators: tuple[str, ...] = (), symbols: tuple[str, ...] = ()) -> None:
         self._separators = re.compile("[\\s" + re.escape("".join(separators)) + "]+")
         kept = "".join(symbols)
-        ascii_punctuation = "".join(
-            char for code in range(33, 128) if not (char := chr(code)).isalnum()
-        )
+        ascii_punctuation = "".join(char for code in range(33, 128) if not (char := chr(code)).isalnum())
         removed = "".join(char for char in ascii_punctuation if char not in kept)
         self._removed = re.compile(f"[\\x00-\\x1f{re.escape(removed)}]+")
 

@@ -152,10 +152,7 @@ class Validator:
         in_document = name in document
         if not in_document and name not in flat:
             if not (field.optional or is_update):
-                text = (
-                    f"Field `{name}` has been declared in the schema, "
-                    "but is not found in the document."
-                )
+                text = f"Field `{name}` has been declared in the schema, but is not found in the document."
                 raise Refusal(400, text)
             return
         if not in_document:

@@ -81,9 +81,7 @@ class DocumentWriter:
             return self._replace(document, document_id, seq, has_nulls)
         return self._patch(document, document_id, seq, has_nulls)
 
-    def insert(
-        self, document: dict[str, Any], seq: int, action: str, *, has_nulls: bool = True
-    ) -> bytes:
+    def insert(self, document: dict[str, Any], seq: int, action: str, *, has_nulls: bool = True) -> bytes:
         """Store a document as a new row. The number is used up even when it is refused."""
         if not has_nulls and self._collection.validator.passes(document):
             return self._store(seq, document["id"], encode_plain(document))
@@ -91,23 +89,17 @@ class DocumentWriter:
         raw = encode(self._collection.validator.stored(document))
         return self._store(seq, document["id"], raw)
 
-    def _replace(
-        self, document: dict[str, Any], document_id: str, seq: int, has_nulls: bool
-    ) -> bytes:
+    def _replace(self, document: dict[str, Any], document_id: str, seq: int, has_nulls: bool) -> bytes:
         if not has_nulls and self._collection.validator.passes(document):
             return self._store(seq, document_id, encode_plain(document))
         document = self._checked(document, names_sorting=True, replaces=True)
         old = self._old(seq)
         replaced = {
-            key: _without_nulls(value, old.get(key))
-            for key, value in document.items()
-            if value is not None
+            key: _without_nulls(value, old.get(key)) for key, value in document.items() if value is not None
         }
         return self._store(seq, document_id, encode(self._collection.validator.stored(replaced)))
 
-    def _patch(
-        self, document: dict[str, Any], document_id: str, seq: int, has_nulls: bool
-    ) -> bytes:
+    def _patch(self, document: dict[str, Any], document_id: str, seq: int, has_nulls: bool) -> bytes:
         if not has_nulls and self._collection.validator.passes(document, is_patch=True):
             merged = merge_patch(self._old(seq), document)
             return self._store(seq, document_id, encode(merged))
@@ -119,9 +111,7 @@ class DocumentWriter:
         merged = merge_patch(old, patch)
         return self._store(seq, document_id, encode(self._collection.validator.stored(merged)))
 
-    def _checked(
-        self, document: dict[str, Any], *, names_sorting: bool, replaces: bool
-    ) -> dict[str, Any]:
+    def _checked(self, document: dict[str, Any], *, names_sorting: bool, replaces: bool) -> dict[str, Any]:
         document = narrow(document)
         self._detect(document, is_update=replaces)
         return self._collection.validator.checked_new(

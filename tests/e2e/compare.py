@@ -37,9 +37,7 @@ class Server(NamedTuple):
     def get(self, path: str) -> bytes:
         """The body of a GET; empty for 404 (an alias that nothing has made yet)."""
         try:
-            return request(
-                self.url + path, headers={"X-TYPESENSE-API-KEY": self.api_key}, timeout_s=60
-            )
+            return request(self.url + path, headers={"X-TYPESENSE-API-KEY": self.api_key}, timeout_s=60)
         except Refused as error:
             if error.code == 404:
                 return b""
@@ -197,8 +195,7 @@ def _same(expected: Any, actual: Any, *, as_float: bool) -> bool:
         )
     if isinstance(expected, list) and isinstance(actual, list):
         return len(expected) == len(actual) and all(
-            _same(one, other, as_float=as_float)
-            for one, other in zip(expected, actual, strict=True)
+            _same(one, other, as_float=as_float) for one, other in zip(expected, actual, strict=True)
         )
     if type(expected) is type(actual):
         return bool(expected == actual)

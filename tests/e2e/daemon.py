@@ -102,9 +102,7 @@ class Daemon:
                 self._process.wait(_STOP_S)
             except subprocess.TimeoutExpired as error:
                 self.kill()
-                raise DaemonFailed(
-                    f"it did not stop within {_STOP_S:.0f} s\n{self.tail()}"
-                ) from error
+                raise DaemonFailed(f"it did not stop within {_STOP_S:.0f} s\n{self.tail()}") from error
         return self._process.returncode
 
     def kill(self) -> None:

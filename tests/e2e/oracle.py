@@ -60,8 +60,7 @@ def expected_collections(conninfo: str) -> dict[str, Expected]:
 def expected_of(tables: Tables) -> dict[str, Expected]:
     """Collection → what it must hold, for rows as `rows.read_tables` gives them."""
     collections = {
-        collection: _collection(tables[table], _BUILDERS[table])
-        for table, collection in COLLECTIONS.items()
+        collection: _collection(tables[table], _BUILDERS[table]) for table, collection in COLLECTIONS.items()
     }
     _enrich(collections["products"], tables["ProductInfo"])
     return collections
@@ -245,9 +244,7 @@ def _free(text: str | None) -> Any:
 
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
-        return {
-            name: _without_nulls(member) for name, member in value.items() if member is not None
-        }
+        return {name: _without_nulls(member) for name, member in value.items() if member is not None}
     if isinstance(value, list):
         return [_without_nulls(member) for member in value if member is not None]
     return value

@@ -115,12 +115,8 @@ def read_tables(conninfo: str) -> Tables:
 
 def _read_table(connection: psycopg.Connection[Any], table: str) -> list[Row]:
     columns = COLUMNS[table]
-    chosen = [
-        sql.SQL(_EXPRESSIONS[how]).format(sql.Identifier(name)) for name, how in columns.items()
-    ]
-    statement = sql.SQL("SELECT {} FROM {}").format(
-        sql.SQL(", ").join(chosen), sql.Identifier(table)
-    )
+    chosen = [sql.SQL(_EXPRESSIONS[how]).format(sql.Identifier(name)) for name, how in columns.items()]
+    statement = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(chosen), sql.Identifier(table))
     rows = connection.execute(statement).fetchall()
     return [
         {

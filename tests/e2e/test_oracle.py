@@ -200,9 +200,7 @@ def test_the_recorded_tables() -> None:
     assert "cat-3" not in collections["categories"].documents  # soft-deleted
     assert collections["products"].documents["p-4"]["attributes"] == {"weight": 1.5}
     # "emoji" is no locale: five letters.
-    assert {
-        name: list(content.poison) for name, content in collections.items() if content.poison
-    } == {
+    assert {name: list(content.poison) for name, content in collections.items() if content.poison} == {
         "organizers": ["org-3"],
     }
 
@@ -212,10 +210,7 @@ def _from_json(table: str, row: dict[str, Any]) -> Row:
     columns = COLUMNS[table]
     found = {name: _value(columns[name], row[name], name) for name in columns}
     if table == "Merchant":
-        found |= {
-            name: None if row[name] is None else float(row[name])
-            for name in ("latitude", "longitude")
-        }
+        found |= {name: None if row[name] is None else float(row[name]) for name in ("latitude", "longitude")}
     return found
 
 

@@ -87,9 +87,7 @@ def test_live_changes_and_deletes(spine: World) -> None:
     insert_product(spine, "live-1", base_price="12.5", tags=["a", None, "đ"], stock=2**63 - 1)
     insert_product(spine, "live-2", available_from="1969-12-31", tags=[])
     insert_product(spine, "live-3")
-    spine.execute(
-        """UPDATE "Product" SET base_price = NULL, tags = NULL, sku = '' WHERE id = 'live-1'"""
-    )
+    spine.execute("""UPDATE "Product" SET base_price = NULL, tags = NULL, sku = '' WHERE id = 'live-1'""")
     spine.execute("""DELETE FROM "Product" WHERE id = 'live-2'""")
     with psycopg.connect(spine.conninfo) as connection:
         connection.execute("""DELETE FROM "Product" WHERE id = 'live-3'""")
@@ -127,9 +125,7 @@ def test_changed_primary_key(spine: World) -> None:
     """The old document goes, the new one comes, in whatever order their partitions are read."""
     for number in range(12):
         insert_product(spine, f"key-{number}", stock=number)
-        spine.execute(
-            'UPDATE "Product" SET id = %s WHERE id = %s', [f"new-{number}", f"key-{number}"]
-        )
+        spine.execute('UPDATE "Product" SET id = %s WHERE id = %s', [f"new-{number}", f"key-{number}"])
     spine.judge()
 
 
@@ -241,10 +237,6 @@ def test_poison_is_isolated_and_named(spine: World) -> None:
             poison.insert(table, f"poison-{number}", **{column: value})
             poison.insert(table, f"neighbour-{number}")
     poison.close()
-    rows = {
-        (table, f"poison-{number}")
-        for table, cases in POISON.items()
-        for number in range(len(cases))
-    }
+    rows = {(table, f"poison-{number}") for table, cases in POISON.items() for number in range(len(cases))}
     spine.judge(may_be_dead_lettered=rows)
     assert rows <= spine.named_rows()

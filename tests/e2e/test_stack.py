@@ -22,9 +22,7 @@ def test_the_shipped_connector(world: World, topics: Topics) -> None:
 
     It registers, makes compacted topics, and fits the log of the contract.
     """
-    world.execute(
-        """INSERT INTO "Organizer" (id, name, slug, status) VALUES ('o', '{}', 's', 'a')"""
-    )
+    world.execute("""INSERT INTO "Organizer" (id, name, slug, status) VALUES ('o', '{}', 's', 'a')""")
     world.start_connector(create_topics=False)
     wait_streamed(world.conninfo, world.name)
     assert f"{world.prefix}.public.Organizer" in topics.names(world.prefix)

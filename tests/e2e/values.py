@@ -118,12 +118,8 @@ def _tree(random: Random, depth: int = 3) -> Any:
 
 
 def _free(random: Random) -> str:
-    keys = random.sample(
-        ["plan", "limits", "note", "city", "line1", "a.b", "_x", "đ"], random.randrange(5)
-    )
-    return json.dumps(
-        {key: _tree(random) for key in keys} if random.random() < 0.9 else _tree(random)
-    )
+    keys = random.sample(["plan", "limits", "note", "city", "line1", "a.b", "_x", "đ"], random.randrange(5))
+    return json.dumps({key: _tree(random) for key in keys} if random.random() < 0.9 else _tree(random))
 
 
 def _texts(random: Random) -> list[str | None]:

@@ -160,9 +160,7 @@ class Workload:
             (self._reinsert_info, 4),
             (self._insert_poison, 1),
         ]
-        chosen = self.random.choices(
-            [change for change, _ in changes], [weight for _, weight in changes]
-        )
+        chosen = self.random.choices([change for change, _ in changes], [weight for _, weight in changes])
         chosen[0](connection, self._table())
 
     def _insert(self, connection: Connection, table: str) -> None:
@@ -314,15 +312,9 @@ class Workload:
 
     # Statements
 
-    def _set(
-        self, connection: Connection, table: str, identity: str, values: dict[str, Any]
-    ) -> None:
-        assignments = sql.SQL(", ").join(
-            sql.SQL("{} = %s").format(sql.Identifier(name)) for name in values
-        )
-        statement = sql.SQL("UPDATE {} SET {} WHERE id = %s").format(
-            sql.Identifier(table), assignments
-        )
+    def _set(self, connection: Connection, table: str, identity: str, values: dict[str, Any]) -> None:
+        assignments = sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in values)
+        statement = sql.SQL("UPDATE {} SET {} WHERE id = %s").format(sql.Identifier(table), assignments)
         connection.execute(statement, [*values.values(), identity])
 
     def _execute_insert(self, connection: Connection, table: str, row: dict[str, Any]) -> None:

@@ -33,9 +33,7 @@ _ACCOUNTING_S = 5.0
 class World:
     """Nothing in it is shared with another test but the servers. Use `close` at the end."""
 
-    def __init__(
-        self, stack: Stack, topics: Topics, make_server: Callable[[], Server], folder: Path
-    ) -> None:
+    def __init__(self, stack: Stack, topics: Topics, make_server: Callable[[], Server], folder: Path) -> None:
         """`make_server` is called when the search server is needed: not every test does."""
         self.name = f"e2e_{uuid.uuid4().hex[:10]}"
         self.prefix = f"nx.{self.name}"
@@ -85,12 +83,8 @@ class World:
         """
         self.topics.create([self.signal_topic], partitions=1)
         if create_topics:
-            self.topics.create(
-                self.table_topics, partitions=3, config={"cleanup.policy": "compact"}
-            )
-        config = connector_config(
-            self.stack, database=self.name, prefix=self.prefix, overrides=overrides
-        )
+            self.topics.create(self.table_topics, partitions=3, config={"cleanup.policy": "compact"})
+        config = connector_config(self.stack, database=self.name, prefix=self.prefix, overrides=overrides)
         self._has_connector = True
         self.connectors.register(self.name, config, self.conninfo)
 
@@ -142,9 +136,7 @@ class World:
         request = snapshot_request(tables)
         if by_kafka:
             signal_by_kafka(
-                self.stack.source.bootstrap
-                if not self.stack.has_env_provider
-                else self.stack.broker.address,
+                self.stack.source.bootstrap if not self.stack.has_env_provider else self.stack.broker.address,
                 self.signal_topic,
                 self.prefix,
                 "execute-snapshot",

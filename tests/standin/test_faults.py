@@ -46,9 +46,7 @@ def send_two(standin: StandIn, timeout_s: float = 5.0) -> bytes:
         ("status", 500, '{ "message": "Could not find a leader."}'),
     ],
 )
-def test_refusals_apply_nothing(
-    client: Client, standin: StandIn, kind: Any, status: int, text: str
-) -> None:
+def test_refusals_apply_nothing(client: Client, standin: StandIn, kind: Any, status: int, text: str) -> None:
     armed = standin.faults.add(Fault(kind=kind, count=1))
     assert client.send("POST", IMPORT, json.dumps(TWO[0])) == (status, text)
     assert client.ids("c") == []
@@ -196,9 +194,7 @@ def test_requests_are_logged(client: Client, standin: StandIn) -> None:
     logged = client.json("GET", "/standin/requests")
     assert logged["max_in_flight"]["c"] == 1
     mine = [item for item in logged["requests"] if item["path"] == IMPORT]
-    assert [(item["method"], item["status"], item["documents"]) for item in mine] == [
-        ("POST", 200, 2)
-    ]
+    assert [(item["method"], item["status"], item["documents"]) for item in mine] == [("POST", 200, 2)]
 
 
 def test_write_lag_setting_shuts_the_gate(client: Client, other: Client) -> None:

@@ -58,9 +58,7 @@ def test_applied_though_the_client_has_gone(client: Client, standin: StandIn) ->
     wait_for(lambda: client.ids("c") == ["1"])
 
 
-def test_writes_wait_for_each_other_and_reads_do_not(
-    client: Client, other: Client, standin: StandIn
-) -> None:
+def test_writes_wait_for_each_other_and_reads_do_not(client: Client, other: Client, standin: StandIn) -> None:
     client.create("c")
     client.create("d")
     standin.faults.add(Fault(kind="delay_before_apply", path="/c/.*import", count=1, seconds=0.4))
@@ -79,9 +77,7 @@ def test_writes_wait_for_each_other_and_reads_do_not(
     assert standin.max_in_flight["d"] == 1
 
 
-def test_alias_is_resolved_when_the_write_is_queued(
-    client: Client, other: Client, standin: StandIn
-) -> None:
+def test_alias_is_resolved_when_the_write_is_queued(client: Client, other: Client, standin: StandIn) -> None:
     client.create("one")
     client.create("two")
     client.json("PUT", "/aliases/a", {"collection_name": "one"})
@@ -107,9 +103,7 @@ def test_a_long_import_lets_reads_through(client: Client, other: Client) -> None
     assert len(seen) > 2
 
 
-def test_second_alter_is_refused_while_one_runs(
-    client: Client, other: Client, standin: StandIn
-) -> None:
+def test_second_alter_is_refused_while_one_runs(client: Client, other: Client, standin: StandIn) -> None:
     client.create("c")
     standin.faults.add(Fault(kind="delay_before_apply", method="PATCH", count=1, seconds=0.3))
     change = {"fields": [{"name": "n", "type": "int32", "optional": True}]}

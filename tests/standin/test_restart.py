@@ -170,9 +170,7 @@ def test_command_says_that_it_is_ready_and_ends_cleanly() -> None:
 
 
 def run(*arguments: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, timeout=20, check=False
-    )
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=20, check=False)
     return done.returncode, done.stderr
 
 

@@ -172,7 +172,5 @@ def test_string_star_turns_what_it_covers_into_strings(client: Client) -> None:
     client.create("s", {"name": ".*", "type": "string*"})
     client.upsert("s", {"id": "1", "n": 5, "l": [1, True], "o": {"a": 1}})
     assert client.get("s", "1") == {"id": "1", "n": "5", "l": ["1", "true"], "o": {"a": 1}}
-    types = {
-        field["name"]: field["type"] for field in client.json("GET", "/collections/s")["fields"]
-    }
+    types = {field["name"]: field["type"] for field in client.json("GET", "/collections/s")["fields"]}
     assert types == {".*": "string*", "n": "string", "l": "string[]"}

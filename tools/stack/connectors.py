@@ -49,9 +49,7 @@ class Connectors:
         left_s = deadline - time.monotonic()
         self.wait_streaming(name, config["slot.name"], conninfo, deadline_s=left_s)
 
-    def wait_streaming(
-        self, name: str, slot: str, conninfo: str, *, deadline_s: float = 60.0
-    ) -> None:
+    def wait_streaming(self, name: str, slot: str, conninfo: str, *, deadline_s: float = 60.0) -> None:
         """Return when the connector runs and its slot is active.
 
         The states alone say nothing after a worker was killed: what they were is kept in Kafka.
@@ -191,8 +189,7 @@ def drop_slot(conninfo: str, slot: str, *, deadline_s: float = 30.0) -> None:
     wait_slot(conninfo, slot, active=False, deadline_s=deadline_s)
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute(
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "
-            "WHERE slot_name = %s",
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s",
             [slot],
         )
 

@@ -61,9 +61,7 @@ class ContainerPart:
             return
         try:
             self._container.start()
-        except (
-            Exception
-        ) as error:  # docker's client has one class per cause; all mean the same here
+        except Exception as error:  # docker's client has one class per cause; all mean the same here
             raise Unavailable(f"the container of {self.name} cannot be started: {error}") from error
         self._created = True
 

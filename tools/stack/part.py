@@ -111,9 +111,7 @@ class LocalProcess:
         if self._process is None:
             return
         if self._process.poll() is None:
-            self._process.send_signal(
-                signal.SIGCONT
-            )  # a suspended process would not see the next one
+            self._process.send_signal(signal.SIGCONT)  # a suspended process would not see the next one
             self._process.send_signal(self._command.stop_signal)
             try:
                 self._process.wait(self._command.stop_timeout_s)

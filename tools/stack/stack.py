@@ -129,9 +129,7 @@ class Stack:
         self._wants_avro = avro
         self._origin = self._choose_origin()
         self.broker: Part = self._given("broker", "CDC_SYNC_TEST_KAFKA") or self._origin.broker()
-        self.postgres: Part = (
-            self._given("postgres", "CDC_SYNC_TEST_POSTGRES") or self._origin.postgres()
-        )
+        self.postgres: Part = self._given("postgres", "CDC_SYNC_TEST_POSTGRES") or self._origin.postgres()
         self.registry: Part | None = (
             self._given("registry", "CDC_SYNC_TEST_REGISTRY") or self._origin.registry()
             if registry or avro

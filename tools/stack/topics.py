@@ -101,10 +101,7 @@ class Topics:
     def _partitions(self, names: Sequence[str]) -> list[tuple[str, int]]:
         found = self._admin.list_topics(timeout=_TIMEOUT_S).topics
         return [
-            (name, number)
-            for name in names
-            if name in found
-            for number in sorted(found[name].partitions)
+            (name, number) for name in names if name in found for number in sorted(found[name].partitions)
         ]
 
     def _consumer(self, group: str = "cdc-sync-test-reader") -> Consumer:

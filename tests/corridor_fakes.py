@@ -1,0 +1,116 @@
+"""A source, a sink and a dead letter queue in memory, for the corridor."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from cdc_sync.compaction import Batch
+from cdc_sync.errors import RecordError, SinkUnavailable
+from cdc_sync.model import Delete, Document, DocumentKey, Partition, Record, Rejection
+from cdc_sync.protocols import RebalanceListener
+
+__all__ = ["FakeSource", "Letters", "MemorySink"]
+
+
+class FakeSource:
+    """Records by partition, delivered in order from what was committed; a restart is a new one."""
+
+    def __init__(self, log: Mapping[Partition, Sequence[Record]], committed: dict[Partition, int]) -> None:
+        self.log = log
+        self.committed = committed
+        self.positions = {p: committed.get(p, 0) for p in log}
+        self.paused: set[str] = set()
+        self.revoke_next: set[Partition] = set()
+        self.listener: RebalanceListener | None = None
+        self.loses_commits = 0
+
+    def poll(self, max_records: int, timeout_s: float) -> Sequence[Record]:
+        if self.revoke_next and self.listener is not None:
+            gone, self.revoke_next = self.revoke_next, set()
+            self.listener.on_revoked(gone, lost=False)
+            self.positions = {p: o for p, o in self.positions.items() if p not in gone}
+        records: list[Record] = []
+        for partition, position in self.positions.items():
+            if partition.topic not in self.paused:
+                taken = self.log[partition][position : position + max_records]
+                self.positions[partition] += len(taken)
+                records += taken
+        if not records:
+            time.sleep(0.001)
+        return records
+
+    def commit(self, offsets: Mapping[Partition, int], wait: bool = False) -> None:
+        for partition, offset in offsets.items():
+            assert partition in self.positions, "committed a partition that is not owned"
+            assert offset > self.committed.get(partition, 0), "committed backwards, or twice"
+        if self.loses_commits and not wait:
+            self.loses_commits -= 1
+            return
+        self.committed |= offsets
+        if self.listener is not None:
+            self.listener.on_committed(offsets)
+
+    def pause(self, topics: Collection[str]) -> None:
+        self.paused = set(topics)
+
+    def close(self) -> None:
+        pass
+
+
+class MemorySink:
+    """Documents in a dict; `fails` is asked before each call, `refuses` for each document."""
+
+    def __init__(self) -> None:
+        self.documents: dict[DocumentKey, Document] = {}
+        self.fails: Callable[[], bool] = lambda: False
+        self.refuses: Callable[[Document], bool] = lambda _: False
+        self.writes = 0
+
+    def open(self) -> None:
+        pass
+
+    def write(self, batch: Batch) -> Sequence[Rejection]:
+        if self.fails():
+            raise SinkUnavailable("away")
+        self.writes += 1
+        rejections = []
+        for pending in batch:
+            change = pending.change
+            key = DocumentKey(change.collection, change.id)
+            if isinstance(change, Delete):
+                self.documents.pop(key, None)
+            elif self.refuses(change.document):
+                rejections.append(Rejection(key, "refused"))
+            else:
+                self.documents[key] = change.document
+        return rejections
+
+    def abort(self) -> None:
+        pass
+
+
+class Letters:
+    """Dead letters in a list; with `stores` false nothing is acknowledged."""
+
+    def __init__(self) -> None:
+        self.letters: list[tuple[Record, RecordError]] = []
+        self.stores = True
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def put(self, record: Record, error: RecordError, on_stored: Callable[[], None]) -> None:
+        self.letters.append((record, error))
+        self._waiting.append(on_stored)
+
+    def serve(self) -> None:
+        while self.stores and self._waiting:
+            self._waiting.popleft()()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._waiting) >= 50
