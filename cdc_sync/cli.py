@@ -95,7 +95,7 @@ def run(_: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, ask_to_stop)
         signal.signal(signal.SIGINT, ask_to_stop)
         collect_garbage_rarely()
-    app.run(stop)
+        app.run(stop)  # the consumer, which has rules of its own about its properties, is made in here
     return DONE
 
 

@@ -137,6 +137,7 @@ class TypesenseSettings(Section):
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
                 raise ValueError("expected http://host:port or https://host:port")
+            _ = (parts.port, parts.hostname.encode("idna"))  # either raises ValueError where it can be none
             if parts.username or parts.password:
                 raise ValueError("a user in the URL is not used; the key goes into typesense.api_key")
         if not value:
@@ -266,12 +267,13 @@ class Settings(BaseSettings):
         """The key, from the setting or its file. Raises `ConfigError`."""
         if self.typesense.api_key_file is not None:
             return key_in(self.typesense.api_key_file)
-        if self.typesense.api_key is None or not self.typesense.api_key.get_secret_value():
+        key = self.typesense.api_key.get_secret_value().strip() if self.typesense.api_key else ""
+        if not key:
             raise ConfigError(
                 "CDC_SYNC_TYPESENSE__API_KEY is not set: set it, or name the file that holds the key in "
                 "CDC_SYNC_TYPESENSE__API_KEY_FILE"
             )
-        return self.typesense.api_key.get_secret_value()
+        return checked_key(key, "CDC_SYNC_TYPESENSE__API_KEY")
 
 
 def load_settings() -> Settings:
@@ -328,6 +330,13 @@ def key_in(path: Path) -> str:
         raise ConfigError(f"{KEY_FILE}: {path} is not text in UTF-8") from error
     if not key:
         raise ConfigError(f"{KEY_FILE}: {path} is empty")
+    return checked_key(key, KEY_FILE)
+
+
+def checked_key(key: str, setting: str) -> str:
+    """The key, if it can be sent: what refuses a header later would quote it."""
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(f"{setting}: the key has a character that is not printable ASCII")
     return key
 
 

@@ -24,7 +24,7 @@ from cdc_sync.envelope import (
 )
 from cdc_sync.errors import DecodeError
 from cdc_sync.model import ABSENT, ChangeEvent, Key, Operation, Record, Row, Skip
-from cdc_sync.protocols import Reads
+from cdc_sync.protocols import Read, Reads
 
 __all__ = ["JsonDecoder"]
 
@@ -55,16 +55,20 @@ class JsonDecoder:
         prefix = topic_prefix.rstrip(".") + "."
         self._prefix = prefix
         self._tables = {
-            prefix + table: JsonTable(table, columns, placeholder).decode for table, columns in reads.items()
+            prefix + table: JsonTable(table, columns, placeholder) for table, columns in reads.items()
         }
 
     def decode(self, record: Record) -> ChangeEvent | Skip:
         """The record's change event, or why it has none. Raises `DecodeError`."""
-        try:
-            decode = self._tables[record.partition.topic]
-        except KeyError:
-            return UNROUTED if record.partition.topic.startswith(self._prefix) else SIDE_TOPIC
-        return decode(record)
+        return self.reader(record.partition.topic)(record)
+
+    def reader(self, topic: str) -> Read:
+        """The function that decodes the records of one topic."""
+        table = self._tables.get(topic)
+        if table is not None:
+            return table.decode
+        skip = UNROUTED if topic.startswith(self._prefix) else SIDE_TOPIC
+        return lambda _: skip
 
 
 class JsonTable:

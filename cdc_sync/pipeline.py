@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final
 
 from cdc_sync.compaction import Asked
 from cdc_sync.dlq.limit import DeadLetterLimit
@@ -19,7 +20,7 @@ from cdc_sync.lane import Lane, Settlement
 from cdc_sync.metrics import Metrics
 from cdc_sync.model import DocumentChange, Operation, Partition, Record, Skip
 from cdc_sync.offsets import OffsetTracker, Outcome, Span
-from cdc_sync.protocols import DeadLetterQueue, Decoder, Source
+from cdc_sync.protocols import DeadLetterQueue, Decoder, Mapper, Read, Source
 from cdc_sync.routing import Router
 
 __all__ = ["Corridor", "Pipeline"]
@@ -28,33 +29,43 @@ Changes = dict[Lane, list[Asked]]
 Spans = Mapping[Partition, Span]
 
 
+UNROUTED: Final = Skip("unrouted")
+
+
 class Corridor:
     """The pure middle: a record to what it asks for."""
 
     def __init__(self, decoder: Decoder, router: Router) -> None:
         self._decoder = decoder
         self._router = router
+        self._ways: dict[str, tuple[Read, Mapper | None]] = {}
 
     def ask(self, record: Record) -> Asked | Skip:
         """Decode, route, map. Raises `RecordError`."""
-        event = self._decoder.decode(record)
+        topic = record.partition.topic
+        read, mapper = self._ways.get(topic) or self._way(topic)
+        event = read(record)
         if isinstance(event, Skip):
             return event
-        mapper = self._router.mapper(event.table)
         if mapper is None:
-            return Skip("unrouted")
+            return UNROUTED
         try:
             change = mapper.map(event)
         except RecordError:
             raise
         except Exception as error:  # a mapper of somebody else's: its bug is about this row, not about us
-            raise MappingError(
-                f"{event.table}: its mapper failed: {type(error).__name__}: {error}"
-            ) from error
+            reason = f"{event.table}: its mapper failed: {type(error).__name__}: {error}"
+            raise MappingError(reason) from error
         if isinstance(change, Skip):
             return change
         is_read = event.operation is Operation.READ
         return Asked(record, change, None if is_read else event.source_ts_ms)
+
+    def _way(self, topic: str) -> tuple[Read, Mapper | None]:
+        """How the records of a topic are read and mapped; the same for all of them."""
+        table = topic.rpartition(".")[2]
+        way = self._ways[topic] = self._decoder.reader(topic), self._router.mapper(table)
+        return way
 
     def change_of(self, record: Record) -> DocumentChange | Skip:
         """Only the change. Raises `RecordError`."""

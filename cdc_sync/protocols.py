@@ -10,7 +10,7 @@ from cdc_sync.errors import RecordError
 from cdc_sync.model import ChangeEvent, DocumentChange, Partition, Record, Rejection, Skip
 from cdc_sync.schema import Collection as TypesenseCollection
 
-__all__ = ["DeadLetterQueue", "Decoder", "Mapper", "Reads", "RebalanceListener", "Sink", "Source"]
+__all__ = ["DeadLetterQueue", "Decoder", "Mapper", "Read", "Reads", "RebalanceListener", "Sink", "Source"]
 
 
 class RebalanceListener(Protocol):
@@ -52,11 +52,15 @@ class Reads(NamedTuple):
     key: tuple[str, ...]
 
 
+Read = Callable[[Record], ChangeEvent | Skip]
+"""The record's event, or why it has none. Raises `DecodeError`."""
+
+
 class Decoder(Protocol):
     """Bytes to an event."""
 
-    def decode(self, record: Record) -> ChangeEvent | Skip:
-        """The record's event, or why it has none. Raises `DecodeError`."""
+    def reader(self, topic: str) -> Read:
+        """The function that decodes the records of one topic."""
 
 
 class Mapper(Protocol):

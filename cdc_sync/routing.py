@@ -21,6 +21,8 @@ class Router:
 
     def __init__(self, mappers: Iterable[Mapper], enrichments: Sequence[Enrichment] = ()) -> None:
         self._mappers: dict[str, Mapper] = {}
+        self.mapper = self._mappers.get
+        """The mapper of a table, None for one that nobody maps."""
         for mapper in mappers:
             other = self._mappers.setdefault(mapper.table, mapper)
             if other is not mapper:
@@ -31,10 +33,6 @@ class Router:
             e for e in enrichments if e.parent in self._collections() and e.side in self._collections()
         )
         self._check()
-
-    def mapper(self, table: str) -> Mapper | None:
-        """The mapper of this table, None for a table that nobody maps."""
-        return self._mappers.get(table)
 
     @property
     def tables(self) -> tuple[str, ...]:

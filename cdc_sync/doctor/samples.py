@@ -98,7 +98,7 @@ def look_at(record: Record, mapper: Mapper, decoder: Decoder) -> Sample:
     row: Mapping[str, Any] = {}
     refused = ""
     try:
-        event = decoder.decode(record)
+        event = decoder.reader(record.partition.topic)(record)
         if not isinstance(event, Skip):
             row = dict(zip(mapper.reads, event.after or (), strict=False))
             mapper.map(event)

@@ -7,9 +7,8 @@ from typing import Any, Final
 
 from cdc_sync.errors import MappingError
 from cdc_sync.mappers.columns import Column
+from cdc_sync.mappers.unrolled import NO_VALUE, fill_one, unrolled
 from cdc_sync.model import (
-    ABSENT,
-    UNAVAILABLE,
     ChangeEvent,
     Delete,
     Document,
@@ -22,10 +21,6 @@ from cdc_sync.model import (
 from cdc_sync.schema import Collection, Field
 
 __all__ = ["TableMapper", "id_text"]
-
-NO_VALUE: Final = (None, ABSENT)
-ORDINARY: Final = frozenset({str, int, float, bool, list})
-"""Types of values that are certainly there."""
 
 REMOVES: Final = frozenset({Operation.DELETE, Operation.TOMBSTONE})
 SKIPPED: Final = {Operation.TRUNCATE: Skip("truncate"), Operation.MESSAGE: Skip("message")}
@@ -65,12 +60,8 @@ class TableMapper:
         self._is_compound = len(key) > 1
         self._key_at = [at[name] for name in key]
         self._soft_delete_at = None if soft_delete is None else at[soft_delete]
-        self._plain = [(at[c.names[0]], c.owns[0], c.passes, c) for c in columns if c.passes]
-        self._converted = [
-            (at[c.names[0]], c.owns[0], c.convert, c) for c in columns if c.convert and not c.passes
-        ]
-        self._written = [(at[c.names[0]], c.write, c) for c in columns if c.write]
-        self._computed = [([at[name] for name in c.names], c) for c in columns if c.compute is not None]
+        self._place_of = at
+        self._fill = unrolled(self.columns, at)
 
     @property
     def reads_binary(self) -> bool:
@@ -94,47 +85,41 @@ class TableMapper:
         if gone and self._live_field is None:
             return Delete(self.collection.name, document_id)
         document: Document = {"id": document_id}
-        keep = self._fill(document, row)
+        unseen: list[Column] = []
+        try:
+            self._fill(document, row, unseen)
+        except ValueError as error:
+            raise self._blamed(document_id, row, error) from error
         if self._live_field is not None:
             document[self._live_field] = not gone
-        if keep and operation is Operation.CREATE:
+        if unseen:
+            return self._partial(document, unseen, operation)
+        return Upsert(self.collection.name, document)
+
+    def _partial(self, document: Document, unseen: Sequence[Column], operation: Operation) -> Upsert:
+        """A change that keeps what the event could not see. Raises `MappingError` for a new row."""
+        keep = tuple(name for column in unseen for name in column.owns)
+        if operation is Operation.CREATE:
             raise MappingError(
-                f"{self.table} {document_id}: a new row (changed primary key) whose {', '.join(keep)} "
+                f"{self.table} {document['id']}: a new row (changed primary key) whose {', '.join(keep)} "
                 "are not in the log: set REPLICA IDENTITY FULL, or read it again by incremental snapshot"
             )
         return Upsert(self.collection.name, document, keep)
+
+    def _blamed(self, document_id: str, row: Row, error: ValueError) -> MappingError:
+        """The error with the column that it is about: found by doing them again, one by one."""
+        for column in self.columns:
+            try:
+                fill_one({}, [row[self._place_of[name]] for name in column.names], column, [])
+            except ValueError:
+                return MappingError(f"{self.table} {document_id}: column {', '.join(column.names)}: {error}")
+        return MappingError(f"{self.table} {document_id}: {error}")
 
     def _without_row(self, event: ChangeEvent) -> DocumentChange | Skip:
         if event.operation not in REMOVES:
             return SKIPPED[event.operation]
         key = event.key or {}
         return Delete(self.collection.name, self._id([key.get(name) for name in self.key]))
-
-    def _fill(self, document: Document, row: Row) -> tuple[str, ...]:
-        """Put every column's fields into the document; the fields that the event could not see."""
-        unseen: list[Column] = []
-        try:
-            for n, field, passes, column in self._plain:
-                value = row[n]
-                if type(value) is passes:
-                    document[field] = value
-                elif not has_none(value, column, unseen) and column.convert is not None:
-                    document[field] = column.convert(value)
-            for n, field, convert, column in self._converted:
-                value = row[n]
-                if value.__class__ in ORDINARY or not has_none(value, column, unseen):
-                    converted = convert(value)
-                    if converted is not None:
-                        document[field] = converted
-            for n, write, column in self._written:
-                value = row[n]
-                if value.__class__ in ORDINARY or not has_none(value, column, unseen):
-                    write(document, value)
-            for places, column in self._computed:
-                compute(document, [row[n] for n in places], column, unseen)
-        except ValueError as error:
-            raise MappingError(f"{self.table} {document['id']}: {column_said(column)}: {error}") from error
-        return tuple(name for column in unseen for name in column.owns) if unseen else ()
 
     def _id(self, values: Sequence[Any]) -> str:
         try:
@@ -144,34 +129,6 @@ class TableMapper:
                 f"{self.table}: column {', '.join(self.key)}: the primary key {error}"
             ) from error
         return self._identity(text) if self._identity is not None else text
-
-
-def has_none(value: Any, column: Column, unseen: list[Column]) -> bool:
-    """Whether a column has nothing to write; one that the event could not see is noted in `unseen`.
-
-    Raises `ValueError` for a required column without a value.
-    """
-    if value is UNAVAILABLE:
-        unseen.append(column)
-        return True
-    if column.required and value in NO_VALUE:
-        raise ValueError("is null" if value is None else "is missing from the event")
-    return value in NO_VALUE
-
-
-def compute(document: Document, values: Sequence[Any], column: Column, unseen: list[Column]) -> None:
-    """Fill the one field that comes of several columns."""
-    if UNAVAILABLE in values:
-        unseen.append(column)
-    elif column.compute is not None:
-        value = column.compute(*(None if v is ABSENT else v for v in values))
-        if value is not None:
-            document[column.owns[0]] = value
-
-
-def column_said(column: Column) -> str:
-    """A column's name, for a reason."""
-    return f"column {', '.join(column.names)}"
 
 
 def id_text(values: Sequence[Any]) -> str:

@@ -76,6 +76,6 @@ def day_ms(value: Any) -> int:
         return value * MS_PER_DAY
     if type(value) is EpochMillis:
         return int(value) // MS_PER_DAY * MS_PER_DAY
-    if isinstance(value, str):
+    if type(value) is str and "T" not in value:
         return epoch_ms(f"{value.removesuffix('Z')}T00:00:00Z")
     raise ValueError(f"expected a date in days since the epoch or as ISO 8601, got {shown(value)}")

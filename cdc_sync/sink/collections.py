@@ -10,7 +10,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, cast
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 import httpx
@@ -23,6 +23,8 @@ from cdc_sync.sink.answers import failure, stored_documents
 from cdc_sync.sink.connection import Connection, describe
 
 __all__ = ["Collections", "client_of", "resolve_aliases"]
+
+NO_TYPESENSE: Final = "this is no answer of Typesense; check CDC_SYNC_TYPESENSE__URL"
 
 
 def client_of(
@@ -61,7 +63,9 @@ class Collections:
                 f"the alias {collection.name} points to {real}, which does not exist: point it to an "
                 f"existing collection, or delete the alias and run `cdc-sync reindex {collection.name}`"
             )
-        return real, schema_differences(collection, found["fields"])
+        with translated(f"collection {real}"):
+            fields = found["fields"]
+        return real, schema_differences(collection, fields)
 
     def real_name(self, alias: str) -> str | None:
         """What the alias points to; None when there is no such alias."""
@@ -105,8 +109,10 @@ def translated(what: str) -> Iterator[None]:
         raise SinkMisconfigured(
             f"{what}: Typesense refused the key; check CDC_SYNC_TYPESENSE__API_KEY"
         ) from error
-    except exceptions.RequestMalformed as error:
+    except (exceptions.RequestMalformed, exceptions.RequestForbidden) as error:
         raise SinkMisconfigured(f"{what}: {error}") from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise SinkMisconfigured(f"{what}: {NO_TYPESENSE}") from error
     except (exceptions.TypesenseClientError, httpx.HTTPError, OSError) as error:
         raise SinkUnavailable(f"{what}: {describe(error)}") from error
 
@@ -124,5 +130,6 @@ def resolve_aliases(connection: Connection, aliases: Sequence[str]) -> dict[str,
         error = failure("resolve", answer)
         if error is not None:
             raise error
-        names[alias] = str(stored_documents(answer)[0]["collection_name"])
+        with translated(f"alias {alias}"):
+            names[alias] = str(stored_documents(answer)[0]["collection_name"])
     return names

@@ -96,8 +96,10 @@ class Connection:
         started = self._clock()
         try:
             self._http.request(method, target, body, self._headers)
-            response = self._http.getresponse()
-            answer = Answer(response.status, response.read())
+            with self._http.getresponse() as response:
+                if response.length is None and not response.chunked:  # its end would look like a cut
+                    raise http.client.HTTPException("no length and no chunks: the head was cut short")
+                answer = Answer(response.status, response.read())
         except (OSError, http.client.HTTPException) as error:
             self._observe(operation, "lost", self._clock() - started)
             self.close()

@@ -24,7 +24,8 @@ class NullSink:
     def write(self, batch: Batch) -> Sequence[Rejection]:
         """Nothing is ever refused."""
         for pendings in batch.changes.values():
-            documents = [p.change.document for p in pendings.values() if isinstance(p.change, Upsert)]
+            changes = [pending.change for pending in pendings.values()]
+            documents = [change.document for change in changes if type(change) is Upsert]
             for body, count in import_bodies(documents):
                 self.bytes += len(body)
                 self.documents += count
