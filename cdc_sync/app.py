@@ -110,7 +110,7 @@ def load_router(names: tuple[str, ...]) -> Router:
 def loaded(name: str) -> object:
     """The object that `module:object` names."""
     module, colon, attribute = name.partition(":")
-    if not colon:
+    if not colon or not module or module.startswith("."):
         raise ConfigError(f"CDC_SYNC_MAPPERS: {name!r} is not of the form module:object")
     try:
         return getattr(importlib.import_module(module), attribute)

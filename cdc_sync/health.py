@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -53,12 +54,11 @@ class HealthServer:
             "/": lambda _: Page(HTTPStatus.OK, TEXT, b"cdc-sync: /metrics /healthz /readyz\n"),
         }
         try:
-            self._server = ThreadingHTTPServer((host, port), self._handler())
+            self._server = QuietServer((host, port), self._handler())
         except OSError as error:
             raise ConfigError(
                 f"CDC_SYNC_HTTP__PORT: cannot listen on {host}:{port}: {error.strerror}; choose a free port"
             ) from error
-        self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
 
     @property
@@ -108,6 +108,17 @@ class HealthServer:
                 """Probes come every few seconds; they are not news."""
 
         return Handler
+
+
+class QuietServer(ThreadingHTTPServer):
+    """A thread a request; the process does not wait for them."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say what went wrong, unless the client has only hung up: probes that run out of time do."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def verdict(problems: list[str], well: str) -> Page:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from cdc_sync.errors import TransientError
@@ -20,8 +20,9 @@ REPEAT_AFTER_S: Final = 60.0
 class Troubles:
     """Says once that something is wrong, and once that it is right again; repeats the same after a minute."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
         self._metrics = metrics
+        self._clock = clock
         self._log = get_logger("sink")
         self._kafka = get_logger("kafka")
         self._said: dict[str, float] = {}
@@ -39,7 +40,7 @@ class Troubles:
     def kafka_said(self, event: str, facts: Mapping[str, Any]) -> None:
         """Something at the broker."""
         text = f"{event} {sorted(facts.items())}"
-        now = time.monotonic()
+        now = self._clock()
         if now - self._said.get(text, float("-inf")) >= REPEAT_AFTER_S:
             self._said = {t: at for t, at in self._said.items() if now - at < REPEAT_AFTER_S} | {text: now}
             self._kafka.warning(event, **facts)

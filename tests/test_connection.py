@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,119 +14,20 @@ import pytest
 from cdc_sync.errors import SinkAmbiguous, SinkUnavailable, TransientError
 from cdc_sync.sink.connection import IDLE_S, Connection
 from cdc_sync.typesense_standin import Fault, StandIn
+from tests.raw_http import (
+    CERTIFICATE,
+    OK,
+    PRIVATE_KEY,
+    Answer,
+    RawServer,
+    free_port,
+    hang_up,
+    partly,
+    silence,
+)
 
 SECRET = "s3cr3t-and-long"
 WRITE = "/collections/x/documents/import?action=upsert"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-CERTIFICATE = """\
------BEGIN CERTIFICATE-----
-MIIBlTCCATugAwIBAgIUBp+SALoUBDhPTU4tTso0T0yOhNEwCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMzIzMTYzNVoYDzIxMjYxMDMw
-MjMxNjM1WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAARGjwoySGJfU//VEN/L5qjcgFRl0uF5LVE39L7qti9r4TI2WkYRqK9W
-tXfIAKr7ZyVcHFpCM/b3IW6+TrMPxUdvo2kwZzAdBgNVHQ4EFgQUyd0Tfg5agFZP
-ctUneQrkwSYYs+IwHwYDVR0jBBgwFoAUyd0Tfg5agFZPctUneQrkwSYYs+IwDwYD
-VR0TAQH/BAUwAwEB/zAUBgNVHREEDTALgglsb2NhbGhvc3QwCgYIKoZIzj0EAwID
-SAAwRQIgI+Ps6TIbE514MBa2d+YMYpj3eAf6C8tXvMEB6/DgWdICIQDGWsdPcd2o
-T1ddx+HybHNy38KDdvI4BYIh1KCgWcuwPQ==
------END CERTIFICATE-----
-"""
-"""For `localhost`, signed by itself, good until 2126; the key below is nobody's secret."""
-
-PRIVATE_KEY = """\
------BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgrrFOv4kBUZdYvsU1
-2bNlWS7L7/9Y/BthlaaiO/yDB9qhRANCAARGjwoySGJfU//VEN/L5qjcgFRl0uF5
-LVE39L7qti9r4TI2WkYRqK9WtXfIAKr7ZyVcHFpCM/b3IW6+TrMPxUdv
------END PRIVATE KEY-----
-"""
-
-Answer = Callable[[socket.socket], None]
-
-
-class RawServer:
-    """Accepts connections, reads one request after the other, and answers with the next of `answers`.
-
-    The last answer is given again and again. `requests` are the bytes as they came, `peers` their count of
-    connections.
-    """
-
-    def __init__(self, *answers: bytes | Answer, tls: ssl.SSLContext | None = None) -> None:
-        self._answers = list(answers)
-        self._tls = tls
-        self._ended = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.requests: list[bytes] = []
-        self.peers = 0
-        self.asked = threading.Event()
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> RawServer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._listener.close()
-        self._thread.join(5)
-
-    def _accept(self) -> None:
-        self._listener.settimeout(0.05)
-        while not self._ended.is_set():
-            try:
-                peer = self._listener.accept()[0]
-            except OSError:
-                continue
-            self.peers += 1
-            with peer:
-                try:
-                    self._serve(self._tls.wrap_socket(peer, server_side=True) if self._tls else peer)
-                except OSError:
-                    continue
-
-    def _serve(self, peer: socket.socket) -> None:
-        peer.settimeout(0.05)
-        with peer:
-            received = b""
-            while not self._ended.is_set():
-                try:
-                    part = peer.recv(65_536)
-                except TimeoutError:
-                    continue
-                if not part:
-                    return
-                received += part
-                if b"\r\n\r\n" in received:
-                    self.requests.append(received)
-                    self.asked.set()
-                    received = b""
-                    answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-                    if isinstance(answer, bytes):
-                        peer.sendall(answer)
-                    else:
-                        answer(peer)
-
-
-def hang_up(peer: socket.socket) -> None:
-    """Close without an answer."""
-    peer.shutdown(socket.SHUT_RDWR)
-
-
-def silence(peer: socket.socket) -> None:
-    """Say nothing."""
-
-
-def partly(answer: bytes) -> Answer:
-    """Send this, then close."""
-
-    def send(peer: socket.socket) -> None:
-        peer.sendall(answer)
-        peer.shutdown(socket.SHUT_RDWR)
-
-    return send
 
 
 def connected(url: str, **options: object) -> Connection:
@@ -136,12 +37,6 @@ def connected(url: str, **options: object) -> Connection:
     return found
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def standin() -> Iterator[StandIn]:
     """One stand-in for the module; every test clears its faults."""
@@ -149,7 +44,7 @@ def standin() -> Iterator[StandIn]:
         yield server
 
 
-# Lost answers ------------------------------------------------------------------------------------------
+# Lost answers -------------------------------------------------------------------------------------------
 
 LOST: dict[str, bytes | Answer] = {
     "closed": hang_up,
@@ -220,7 +115,7 @@ def test_a_request_needs_an_open_connection() -> None:
         Connection(["http://127.0.0.1:9"], SECRET).request("import", "POST", WRITE, b"{}")
 
 
-# Aborted -----------------------------------------------------------------------------------------------
+# Aborted ------------------------------------------------------------------------------------------------
 
 
 def test_another_thread_ends_the_request_in_flight() -> None:
@@ -269,7 +164,7 @@ def test_closing_takes_back_what_is_not_sent() -> None:
             peer.recv(1)
 
 
-# Kept alive ----------------------------------------------------------------------------------------------
+# Kept alive ---------------------------------------------------------------------------------------------
 
 
 def test_one_connection_serves_many_requests() -> None:
@@ -336,7 +231,7 @@ def test_the_key_and_the_body_arrive_as_they_are() -> None:
         assert "đặc".encode() == body
 
 
-# Which node ------------------------------------------------------------------------------------------------
+# Which node ---------------------------------------------------------------------------------------------
 
 
 def state(number: object) -> bytes:
@@ -395,7 +290,7 @@ def test_an_address_that_leads_nowhere_is_an_outage(url: str, reason: str) -> No
     assert not connection.is_open
 
 
-# TLS -------------------------------------------------------------------------------------------------------
+# TLS ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -444,9 +339,7 @@ def test_a_request_over_tls_can_be_aborted(server_tls: ssl.SSLContext) -> None:
     """As one without."""
     with RawServer(silence, tls=server_tls) as server:
         trusted = ssl.create_default_context(cadata=CERTIFICATE)
-        connection = Connection(
-            [f"https://localhost:{server.port}"], SECRET, read_timeout_s=30, tls=trusted
-        )
+        connection = Connection([f"https://localhost:{server.port}"], SECRET, read_timeout_s=30, tls=trusted)
         connection.open()
 
         def abort() -> None:

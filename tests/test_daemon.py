@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,17 +18,20 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from cdc_sync.config import SyncSettings
 from cdc_sync.daemon import STOP_LANES_S
 from cdc_sync.dlq.browse import Letters, TopicReader
 from cdc_sync.lane import ABORT_S
 from cdc_sync.typesense_standin import Fault, StandIn
 from tests.factories import PREFIX, key_bytes, row, value_bytes
 from tests.kafka_mock import MockKafka, mock_kafka
+from tests.raw_http import free_port
 
 PROJECT = Path(__file__).parents[1]
 SECRET = "s3cr3t-and-long"
 PASSWORD = "hunter2-and-long"
 DLQ = "nx.seller.cdc.dlq"
+ORGANIZERS = f"{PREFIX}.Organizer"
 
 
 class Running:
@@ -104,16 +106,10 @@ class Running:
         return [line for line in lines if line["event"] == event]
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 def organizer(kafka: MockKafka, row_id: str, **columns: Any) -> None:
     """A change of an Organizer, in its topic."""
     columns = row("Organizer", id=row_id, **columns)
-    kafka.write(f"{PREFIX}.Organizer", value_bytes("Organizer", "c", columns), key_bytes({"id": row_id}))
+    kafka.write(ORGANIZERS, value_bytes("Organizer", "c", columns), key_bytes({"id": row_id}))
 
 
 def large_producer(kafka: MockKafka) -> Producer:
@@ -190,7 +186,6 @@ def test_a_life_with_poison_and_an_outage(
     kafka: MockKafka, restartable: Callable[[], StandIn], tmp_path: Path
 ) -> None:
     """Joins, writes, buries, waits for Typesense, goes on, and ends with everything committed."""
-    topic = f"{PREFIX}.Organizer"
     standin = restartable()
     organizer(kafka, "a")
     settings = {
@@ -206,61 +201,61 @@ def test_a_life_with_poison_and_an_outage(
         assert 200 == daemon.get("/healthz")[0]
         daemon.wait_ready()
         daemon.wait(lambda: {"a"} == stored(standin, "organizers").keys())
-
-        # Poison: one letter each, and its neighbours are written.
-        kafka.write(topic, b"\xff garbage {")
-        organizer(kafka, "b")
-        large = large_producer(kafka)
-        large.produce(topic, b"x" * 1_200_000, b"k", 0)
-        description = row("Organizer", id="large", metadata=json.dumps({"text": "x" * 1_200_000}))
-        value = value_bytes("Organizer", "c", description)
-        large.produce(topic, value, key_bytes({"id": "large"}), 0)
-        large.flush(5)
-        assert len(value) > 1_200_000
-        daemon.wait(lambda: {"a", "b", "large"} == stored(standin, "organizers").keys())
-        daemon.wait(lambda: committed(kafka, "a-life", topic) == 5)
-        assert [(topic, 1, "VALUE_CONVERTER"), (topic, 3, "VALUE_CONVERTER")] == letters(kafka)
-        assert (200, "ready\n") == daemon.get("/readyz")
-
-        # An outage: unready, said once, nothing buried; then it goes on by itself.
+        live_through_poison(daemon, kafka, standin)
         standin.stop()
-        organizer(kafka, "c")
-        daemon.wait(lambda: daemon.get("/readyz")[0] == 503)
-        assert "Typesense" in daemon.get("/readyz")[1]
-        assert 200 == daemon.get("/healthz")[0]
-        time.sleep(1.0)
-        standin = restartable()
-        daemon.wait(lambda: {"a", "b", "c", "large"} == stored(standin, "organizers").keys())
-        daemon.wait_ready()
-        waits = [line for line in daemon.said("waiting for typesense") if line["lane"] == "organizers"]
-        assert 1 <= len(waits) <= 2  # the request that broke off, and that nobody listens
-        assert ["organizers"] == [line["lane"] for line in daemon.said("typesense is back")]
-
+        standin = live_through_an_outage(daemon, kafka, restartable)
         page = daemon.get("/metrics")[1]
         assert (4, 2, 6) == (
             events(page, table="Organizer", outcome="written"),
             events(page, table="Organizer", outcome="dead_lettered"),
             events(page, table="Organizer"),
         )
-
-        # The end: what was read a moment ago is written and committed.
         organizer(kafka, "d")
         daemon.wait(lambda: "d" in stored(standin, "organizers"))
         code, seconds = daemon.terminate()
         assert (0, True) == (code, seconds < 10), seconds
-        assert 7 == committed(kafka, "a-life", topic)
+        assert 7 == committed(kafka, "a-life", ORGANIZERS)
         assert [True] == [line["all_written"] for line in daemon.said("stopped")]
         assert 2 == len(letters(kafka))
         assert (False, False) == (SECRET in daemon.log, PASSWORD in daemon.log)
+
+
+def live_through_poison(daemon: Running, kafka: MockKafka, standin: StandIn) -> None:
+    """Garbage, small and large, is a letter each; its neighbours are written, a large one too."""
+    kafka.write(ORGANIZERS, b"\xff garbage {")
+    organizer(kafka, "b")
+    columns = row("Organizer", id="large", metadata=json.dumps({"text": "x" * 1_200_000}))
+    large = large_producer(kafka)
+    large.produce(ORGANIZERS, b"x" * 1_200_000, b"k", 0)
+    large.produce(ORGANIZERS, value_bytes("Organizer", "c", columns), key_bytes({"id": "large"}), 0)
+    large.flush(5)
+    daemon.wait(lambda: {"a", "b", "large"} == stored(standin, "organizers").keys())
+    daemon.wait(lambda: committed(kafka, "a-life", ORGANIZERS) == 5)
+    assert [(ORGANIZERS, 1, "VALUE_CONVERTER"), (ORGANIZERS, 3, "VALUE_CONVERTER")] == letters(kafka)
+    daemon.wait_ready()
+
+
+def live_through_an_outage(daemon: Running, kafka: MockKafka, restartable: Callable[[], StandIn]) -> StandIn:
+    """Unready, said once, nothing buried; then it goes on by itself."""
+    organizer(kafka, "c")
+    daemon.wait(lambda: daemon.get("/readyz")[0] == 503)
+    assert "Typesense" in daemon.get("/readyz")[1]
+    assert 200 == daemon.get("/healthz")[0]
+    time.sleep(1.0)
+    standin = restartable()
+    daemon.wait(lambda: {"a", "b", "c", "large"} == stored(standin, "organizers").keys())
+    daemon.wait_ready()
+    waits = [line for line in daemon.said("waiting for typesense") if line["lane"] == "organizers"]
+    assert 1 <= len(waits) <= 2  # the request that broke off, and that nobody listens
+    assert ["organizers"] == [line["lane"] for line in daemon.said("typesense is back")]
+    return standin
 
 
 def test_it_ends_in_time_while_typesense_hangs(kafka: MockKafka, standin: StandIn, tmp_path: Path) -> None:
     """What has no answer is not committed: the next one reads it again."""
     standin.faults.add(Fault(kind="never_answer", path="import", applied=False))
     topic = f"{PREFIX}.Category"
-    kafka.write(
-        topic, value_bytes("Category", "c", row("Category", id="x")), key_bytes({"id": "x"})
-    )
+    kafka.write(topic, value_bytes("Category", "c", row("Category", id="x")), key_bytes({"id": "x"}))
     settings = {
         "KAFKA__BOOTSTRAP_SERVERS": kafka.address,
         "KAFKA__GROUP_ID": "hangs",
@@ -309,7 +304,7 @@ def test_a_wrong_key_is_named_and_not_shown(kafka: MockKafka, standin: StandIn, 
         assert (False, False) == (PASSWORD in daemon.log, PASSWORD in text)
         code, seconds = daemon.terminate()
         assert (0, True) == (code, seconds < 10), seconds
-        assert committed(kafka, "wrong-key", f"{PREFIX}.Organizer") < 0
+        assert committed(kafka, "wrong-key", ORGANIZERS) < 0
 
 
 def test_a_port_that_is_taken_is_one_line(standin: StandIn, tmp_path: Path) -> None:
@@ -331,7 +326,5 @@ def test_properties_that_exclude_each_other_are_one_line(tmp_path: Path) -> None
 
 def test_the_default_times_end_within_half_a_minute() -> None:
     """Kubernetes kills after 30 s: finish, lanes, abort, letters, one after another, all at their worst."""
-    from cdc_sync.config import SyncSettings
-
     letters_s = 2.0
     assert SyncSettings().shutdown_timeout_s + STOP_LANES_S + ABORT_S + letters_s <= 29

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import select
+import socket
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from cdc_sync.dlq import KafkaDeadLetterQueue, letter_headers, queue
 from cdc_sync.errors import DecodeError, MappingError
-from cdc_sync.model import Partition, Record
+from cdc_sync.model import Record
 from tests.factories import record
 from tests.kafka_mock import GROUP, MockKafka, mock_kafka
-from tests.test_connection import free_port
 
 ERROR = DecodeError("not JSON: đ")
 
@@ -74,15 +76,23 @@ def wait(until: Callable[[], object], letters: KafkaDeadLetterQueue, timeout_s: 
 
 def poison(offset: int = 7, **facts: Any) -> Record:
     """A record that nobody can read."""
-    plain: dict[str, Any] = {"key": b'{"id":"a"}', "value": b"\xff{", "headers": [("h", b"\x00"), ("n", None)]}
+    plain: dict[str, Any] = {
+        "key": b'{"id":"a"}',
+        "value": b"\xff{",
+        "headers": [("h", b"\x00"), ("n", None)],
+    }
     return record("Product", offset=offset, partition=2, **plain | facts)
 
 
-@pytest.mark.parametrize(("key", "value"), [(b'{"id":"a"}', b"\xff{\x00"), (None, b""), (b"", None)])
-def test_a_letter_is_the_record_and_why(kafka: MockKafka, key: bytes | None, value: bytes | None) -> None:
+@pytest.mark.parametrize(
+    ("topic", "key", "value"),
+    [("plain", b'{"id":"a"}', b"\xff{\x00"), ("no-key", None, b""), ("no-value", b"", None)],
+)
+def test_a_letter_is_the_record_and_why(
+    kafka: MockKafka, topic: str, key: bytes | None, value: bytes | None
+) -> None:
     """Bytes, key (null is not empty) and headers as they were, then Connect's."""
-    topic = made(kafka, f"as-it-was-{key!r}-{value is None}".replace("'", "").replace('"', "")
-                 .replace("{", "").replace("}", "").replace(":", ""))  # fmt: skip
+    made(kafka, topic)
     bad = poison(key=key, value=value)
     letters = a_queue(kafka.address, topic)
     letters.put(bad, ERROR, lambda: None)
@@ -120,7 +130,7 @@ def test_a_keys_letters_lie_where_the_connector_puts_its_records(kafka: MockKafk
         letters.put(poison(n, key=b"k%d" % (n % 5)), ERROR, lambda: None)
     assert letters.flush(10)
     found = read(kafka, topic, 20)
-    by_key: dict[bytes | None, list[tuple[int | None, bytes | None]]] = {}
+    by_key: dict[object, list[tuple[object, object]]] = {}
     for message in sorted(found, key=lambda m: (m.partition() or 0, m.offset() or 0)):
         offset = dict(message.headers() or ())["__connect.errors.offset"]
         by_key.setdefault(message.key(), []).append((message.partition(), offset))
@@ -129,20 +139,132 @@ def test_a_keys_letters_lie_where_the_connector_puts_its_records(kafka: MockKafk
         assert [b"%d" % o for o in range(n, 20, 5)] == [offset for _, offset in by_key[b"k%d" % n]]
 
 
-def test_a_broker_that_is_away_loses_nothing() -> None:
-    """Letters time out in the client and are sent again; once it is there, all arrive and count once."""
-    port, stored, said = free_port(), [], []
-    letters = a_queue(
-        f"127.0.0.1:{port}", "away", timeout_ms=150, on_trouble=lambda event, why: said.append(event)
-    )
-    letters._made_topic = True  # five seconds of waiting are another test's
-    for n in range(5):
-        letters.put(poison(n), ERROR, lambda n=n: stored.append(n))  # type: ignore[misc]  # the n of now
-    wait(lambda: said.count("dead letter not stored") >= 10, letters)
-    assert ([], 5, False) == (stored, letters.waiting, letters.flush(0.2))
-    with relayed(port) as kafka:
+def test_a_broker_that_is_away_loses_nothing(kafka: MockKafka) -> None:
+    """Letters time out in the client and are sent again; once it is there, all arrive, and count once."""
+    topic = made(kafka, "away")
+    stored: list[int] = []
+    said: list[tuple[str, str]] = []
+    with Relay(kafka) as relay:
+        letters = a_queue(
+            f"127.0.0.1:{relay.port}", topic, timeout_ms=300, on_trouble=lambda *what: said.append(what)
+        )
+        began = time.monotonic()
+        for n in range(5):
+            letters.put(poison(n), ERROR, lambda n=n: stored.append(n))  # type: ignore[misc]  # the n of now
+        assert time.monotonic() - began < 2 * queue.MAKE_TOPIC_S  # looked for once, not for every letter
+        wait(lambda: [event for event, _ in said].count("dead letter not stored") >= 10, letters)
+        assert ([], 5, False) == (stored, letters.waiting, letters.flush(0.2))
+        assert "dead letter topic not made" == said[0][0]
+        relay.is_up = True
         wait(lambda: len(stored) >= 5, letters, 15)
         letters.serve()
-        assert ([0, 1, 2, 3, 4], 0) == (sorted(stored), letters.waiting)
-        found = {dict(m.headers() or ())["__connect.errors.offset"] for m in read(kafka, "away", 5)}
-        assert {b"0", b"1", b"2", b"3", b"4"} == found
+    assert ([0, 1, 2, 3, 4], 0) == (sorted(stored), letters.waiting)
+    found = [dict(m.headers() or ())["__connect.errors.offset"] for m in read(kafka, topic, 5)]
+    assert [b"0", b"1", b"2", b"3", b"4"] == sorted(found, key=str)
+
+
+class Relay:
+    """A way to the mock cluster that is closed until `is_up`: the first step of a client goes through it."""
+
+    def __init__(self, kafka: MockKafka) -> None:
+        host, _, port = kafka.address.partition(":")
+        self._to = (host, int(port))
+        self.is_up = False
+        self._ended = False
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(0.05)
+        self.port = int(self._listener.getsockname()[1])
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Relay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended = True
+        self._thread.join(5)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while not self._ended:
+            try:
+                peer = self._listener.accept()[0]
+            except TimeoutError:
+                continue
+            with peer:
+                if self.is_up:
+                    with socket.create_connection(self._to) as broker:
+                        self._pass_on(peer, broker)
+
+    def _pass_on(self, peer: socket.socket, broker: socket.socket) -> None:
+        while not self._ended:
+            for source in select.select([peer, broker], [], [], 0.05)[0]:
+                part = source.recv(65_536)
+                if not part:
+                    return
+                (broker if source is peer else peer).sendall(part)
+
+
+def test_a_large_letter_arrives_whole(kafka: MockKafka) -> None:
+    """Larger than a producer takes by default."""
+    topic = made(kafka, "large")
+    letters = a_queue(kafka.address, topic)
+    letters.put(poison(value=b"x" * 2_000_000), ERROR, lambda: None)
+    assert letters.flush(10)
+    assert [2_000_000] == [len(m.value() or b"") for m in read(kafka, topic, 1)]
+
+
+def test_a_letter_that_is_too_large_is_said_and_never_dropped(kafka: MockKafka) -> None:
+    """Its record is not settled, so nothing is lost; an operator has to act."""
+    topic = made(kafka, "too-large")
+    said: list[tuple[str, str]] = []
+    stored: list[str] = []
+    letters = a_queue(kafka.address, topic, on_trouble=lambda *what: said.append(what))
+    letters.put(poison(value=b"x" * 21_000_000), ERROR, lambda: stored.append("x"))
+    assert ([], 1, False) == (stored, letters.waiting, letters.flush(0.3))
+    assert (True, True) == (len(said) >= 2, all("too large" in why for _, why in said)), said
+    assert {"dead letter not stored"} == {event for event, _ in said}
+
+
+@pytest.mark.parametrize(("count", "size"), [(queue.MAX_WAITING, 1), (2, queue.MAX_WAITING_BYTES // 2)])
+def test_it_is_full_of_many_or_of_large_letters(count: int, size: int) -> None:
+    """Before that, it takes them; a clock that stands before the next try keeps them here."""
+    letters = a_queue("127.0.0.1:9", "full", clock=lambda: -1.0)
+    full = []
+    for n in range(count):
+        full.append(letters.is_full)
+        letters.put(poison(n, key=None, headers=(), value=b"x" * size), ERROR, lambda: None)
+    assert ([False] * count, True, count) == (full, letters.is_full, letters.waiting)
+
+
+def test_it_is_not_full_any_more_when_letters_are_stored(kafka: MockKafka) -> None:
+    """The bytes are given back."""
+    now = [-1.0]
+    letters = a_queue(kafka.address, made(kafka, "emptied"), clock=lambda: now[0])
+    for n in range(4):
+        letters.put(poison(n, value=b"x" * (queue.MAX_WAITING_BYTES // 4)), ERROR, lambda: None)
+    assert letters.is_full
+    now[0] = 1.0
+    wait(lambda: not letters.waiting, letters)
+    assert not letters.is_full
+
+
+def test_properties_of_a_producer_do_not_reach_the_admin_client() -> None:
+    """It would warn of them; all the others reach it."""
+    config = {"bootstrap.servers": "b", "sasl.password": "p", "security.protocol": "SASL_SSL"}
+    assert config == queue.admin_config(config | dict.fromkeys(queue.PRODUCER_ONLY, "x"))
+
+
+def test_a_failed_mapping_says_its_cause(kafka: MockKafka) -> None:
+    """The class of the error, and what it came from."""
+    topic = made(kafka, "cause")
+    letters = a_queue(kafka.address, topic)
+    error = MappingError("Product: its mapper failed")
+    error.__cause__ = ZeroDivisionError("division by zero")
+    letters.put(poison(), error, lambda: None)
+    assert letters.flush(10)
+    headers = dict(read(kafka, topic, 1)[0].headers() or ())
+    assert (b"MappingError", b"ZeroDivisionError: division by zero") == (
+        headers["__connect.errors.exception.class.name"],
+        headers["__connect.errors.exception.stacktrace"],
+    )
