@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from threading import Lock
 from typing import Any, Final
 
 from cdc_sync.errors import TransientError
@@ -26,16 +27,27 @@ class Troubles:
         self._log = get_logger("sink")
         self._kafka = get_logger("kafka")
         self._said: dict[str, float] = {}
+        self._away: dict[str, type[TransientError]] = {}
+        self._lock = Lock()
 
     def sink_away(self, lane: Lane, error: TransientError, is_new: bool) -> None:
-        """A lane's try has failed; the first of a kind is said."""
+        """A lane's try has failed; the first of a kind is said, by the first lane that meets it."""
         self._metrics.retried(lane.name, error)
-        if is_new:
+        if not is_new:
+            return
+        with self._lock:
+            known = type(error) in self._away.values()
+            self._away[lane.name] = type(error)
+        if not known:
             self._log.warning("waiting for typesense", lane=lane.name, reason=str(error))
 
     def sink_back(self, lane: Lane) -> None:
-        """A lane goes on."""
-        self._log.info("typesense is back", lane=lane.name)
+        """A lane goes on; said when the last one does."""
+        with self._lock:
+            self._away.pop(lane.name, None)
+            all_back = not self._away
+        if all_back:
+            self._log.info("typesense is back", lane=lane.name)
 
     def kafka_said(self, event: str, facts: Mapping[str, Any]) -> None:
         """Something at the broker."""

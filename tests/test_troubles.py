@@ -26,8 +26,11 @@ class World:
         self.now = 1000.0
         self.metrics = Metrics("0")
         self.troubles = Troubles(self.metrics, clock=lambda: self.now)
-        self.lane = Lane(
-            "things", ["things"], NullSink(), lambda _: None,  # type: ignore[arg-type, return-value]  # unused
+        self.lane = self.lane_named("things")
+
+    def lane_named(self, name: str) -> Lane:
+        return Lane(
+            name, [name], NullSink(), lambda _: None,  # type: ignore[arg-type, return-value]  # unused
             max_waiting_bytes=1, max_waiting_documents=1,
         )  # fmt: skip
 
@@ -62,6 +65,21 @@ def test_an_outage_of_typesense_is_said_at_its_beginning_and_its_end(world: Worl
         world.metric("retries_total", lane="things", error="SinkUnavailable"),
         world.metric("retries_total", lane="things", error="SinkMisconfigured"),
     )
+
+
+def test_one_outage_of_all_lanes_is_one_line(world: World) -> None:
+    """Its end is said when the last lane goes on; a lane with a trouble of its own is heard."""
+    lanes = [world.lane_named(name) for name in ("a", "b", "c")]
+    for lane in lanes:
+        world.troubles.sink_away(lane, SinkUnavailable("no connection"), True)
+    world.troubles.sink_back(lanes[0])
+    world.troubles.sink_away(lanes[1], SinkMisconfigured("no alias b"), True)
+    world.troubles.sink_back(lanes[2])
+    assert [("waiting for typesense", "a"), ("waiting for typesense", "b")] == [
+        (line["event"], line["lane"]) for line in world.said
+    ]
+    world.troubles.sink_back(lanes[1])
+    assert "typesense is back" == world.events()[-1]
 
 
 def test_the_same_of_the_broker_is_said_once_a_minute(world: World) -> None:

@@ -102,6 +102,7 @@ class KafkaDeadLetterQueue:
                     on_delivery=partial(self._delivered, letter),
                 )
             except (BufferError, KafkaException) as error:
+                self._unsent.rotate(-1)  # one that is too large must not stand before the others
                 self._later(str(error))
                 break
             self._unsent.popleft()
