@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from threading import Lock
@@ -16,6 +17,7 @@ from cdc_sync.schema import Collection
 __all__ = ["Troubles"]
 
 REPEAT_AFTER_S: Final = 60.0
+NUMBER: Final = re.compile(r"\d+")
 
 
 class Troubles:
@@ -50,8 +52,8 @@ class Troubles:
             self._log.info("typesense is back", lane=lane.name)
 
     def kafka_said(self, event: str, facts: Mapping[str, Any]) -> None:
-        """Something at the broker."""
-        text = f"{event} {sorted(facts.items())}"
+        """Something at the broker. librdkafka's texts have durations in them, which make no other news."""
+        text = NUMBER.sub("#", f"{event} {sorted(facts.items())}")
         now = self._clock()
         if now - self._said.get(text, float("-inf")) >= REPEAT_AFTER_S:
             self._said = {t: at for t, at in self._said.items() if now - at < REPEAT_AFTER_S} | {text: now}

@@ -61,16 +61,14 @@ def test_applied_though_the_client_has_gone(client: Client, standin: StandIn) ->
 def test_writes_wait_for_each_other_and_reads_do_not(client: Client, other: Client, standin: StandIn) -> None:
     client.create("c")
     client.create("d")
-    standin.faults.add(Fault(kind="delay_before_apply", path="/c/.*import", count=1, seconds=0.4))
+    standin.faults.add(Fault(kind="delay_before_apply", path="/c/.*import", count=1, seconds=1.5))
     slow = threading.Thread(target=client.upsert, args=("c", {"id": "1", "t": "first"}))
     slow.start()
     wait_for(lambda: other.json("GET", "/stats.json")["pending_write_batches"] == 1)
-    began = time.monotonic()
     other.upsert("d", {"id": "1", "t": "elsewhere"})
     assert other.ids("c") == []
-    assert time.monotonic() - began < 0.2
+    assert slow.is_alive()
     other.upsert("c", {"id": "1", "t": "second"})
-    assert time.monotonic() - began > 0.2
     slow.join()
     assert other.get("c", "1")["t"] == "second"
     assert standin.max_in_flight["c"] == 2
@@ -93,14 +91,14 @@ def test_alias_is_resolved_when_the_write_is_queued(client: Client, other: Clien
 
 def test_a_long_import_lets_reads_through(client: Client, other: Client) -> None:
     client.create("c")
-    documents = [{"id": str(number), "t": "text " * 40} for number in range(20_000)]
+    documents = [{"id": str(number), "t": "text " * 10} for number in range(100_000)]
     writing = threading.Thread(target=client.upsert, args=("c", *documents))
     writing.start()
     seen = set()
     while writing.is_alive():
         seen.add(other.json("GET", "/collections/c")["num_documents"])
     writing.join()
-    assert len(seen) > 2
+    assert seen - {0, len(documents)}
 
 
 def test_second_alter_is_refused_while_one_runs(client: Client, other: Client, standin: StandIn) -> None:
