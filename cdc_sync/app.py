@@ -62,6 +62,7 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         "auto.offset.reset": "earliest",
         "max.poll.interval.ms": kafka.max_poll_interval_ms,
         "queued.max.messages.kbytes": kafka.queued_max_kbytes,
+        "fetch.queue.backoff.ms": 20,  # by default a full queue is not filled again for a second
         "topic.metadata.refresh.interval.ms": 10_000,
         "allow.auto.create.topics": False,
         "group.protocol": kafka.group_protocol,
