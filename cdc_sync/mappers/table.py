@@ -51,7 +51,6 @@ class TableMapper:
         declared = [field for column in columns for field in column.fields]
         self.collection = Collection(collection, (*declared, *more_fields))
         self.key = key
-        self._soft_delete = soft_delete
         self._live_field = live_field
         self._identity = identity
         names = [*key, soft_delete, *(name for column in columns for name in column.names)]
