@@ -76,9 +76,9 @@ class KafkaSource:
         except KafkaException as error:
             self._on_commit(error.args[0], positions)
 
-    def pause(self, topics: Collection[str]) -> None:
-        """Deliver nothing from exactly these topics, and from all the others again."""
-        wanted = {p for p in self._owned if p.topic in topics} if topics else set()
+    def pause(self, topics: Collection[str], partitions: Collection[Partition] = ()) -> None:
+        """Deliver nothing from exactly these topics and partitions, and from all the others again."""
+        wanted = {p for p in self._owned if p.topic in topics or p in partitions}
         if held := wanted - self._paused:
             self._consumer.pause([TopicPartition(*p) for p in held])
         if freed := self._paused - wanted:
