@@ -14,8 +14,6 @@ from typing import Annotated, Any, Literal, TypeGuard, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -32,7 +30,9 @@ from pydantic_settings import (
 )
 from yaml import YAMLError
 
+from cdc_sync.dispatcher_settings import DispatcherSettings
 from cdc_sync.errors import ConfigError
+from cdc_sync.section import Names, Section
 
 __all__ = ["Settings", "load_settings"]
 
@@ -42,12 +42,6 @@ KEY_FILE = "CDC_SYNC_TYPESENSE__API_KEY_FILE"
 NOT_SETTINGS = (CONFIG_FILE, "CDC_SYNC_TEST_", "CDC_SYNC_STACK_DIR", "CDC_SYNC_SHARED")
 """Variables of ours that are no settings: where the file is, and what tests and tools read."""
 NO_SUCH_SETTING = "there is no such setting; `cdc-sync config` lists all of them"
-
-
-class Section(BaseModel):
-    """One level of settings; unknown names are refused, so that a typing error is not a silent default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class KafkaSettings(Section):
@@ -228,16 +222,11 @@ class Settings(BaseSettings):
     dlq: DlqSettings = DlqSettings()
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
-    mappers: Annotated[tuple[str, ...], NoDecode] = Field(
+    dispatcher: DispatcherSettings = DispatcherSettings()
+    mappers: Names = Field(
         (),
         description="Your own mappers, `module:object`, comma-separated; they replace ours of a table.",
     )
-
-    @field_validator("mappers", mode="before")
-    @classmethod
-    def split_mappers(cls, value: Any) -> Any:
-        """Comma-separated text to a tuple."""
-        return tuple(m.strip() for m in value.split(",") if m.strip()) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def check_key(self) -> Settings:

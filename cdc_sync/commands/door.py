@@ -6,9 +6,12 @@ Everything heavy is imported where it is used, so that `--help` is quick.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from cdc_sync.errors import ConfigError
@@ -30,6 +33,7 @@ __all__ = [
     "positive",
     "printable",
     "started",
+    "stop_on_signals",
 ]
 
 DONE: Final = 0
@@ -89,6 +93,18 @@ def started() -> Settings:
     settings = load_settings()
     configure_logging(settings.log.level, settings.log.format)
     return settings
+
+
+def stop_on_signals() -> threading.Event:
+    """Set when the process is asked to end."""
+    stop = threading.Event()
+
+    def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, ask_to_stop)
+    signal.signal(signal.SIGINT, ask_to_stop)
+    return stop
 
 
 def port(text: str) -> int:

@@ -18,8 +18,9 @@ from typing import Any, Final, Protocol
 from cdc_sync.dispatcher.claims import Claimed, Claims
 from cdc_sync.dispatcher.context import Context, Handler, Outlets
 from cdc_sync.dispatcher.errors import Exhausted, RetryLater
-from cdc_sync.dispatcher.events import EVENTS, Event, digest, read
+from cdc_sync.dispatcher.events import EVENTS, Event, digest
 from cdc_sync.dispatcher.metrics import Meters
+from cdc_sync.dispatcher.reading import read
 from cdc_sync.errors import Abandoned, DecodeError, RecordError, TransientError
 from cdc_sync.model import Record
 

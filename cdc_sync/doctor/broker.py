@@ -22,7 +22,7 @@ from cdc_sync.errors import ConfigError
 from cdc_sync.model import Partition
 from cdc_sync.protocols import Decoder, Mapper
 
-__all__ = ["ask_broker", "take_samples"]
+__all__ = ["ask_broker", "ask_groups", "take_samples"]
 
 SILENT: Final = (KafkaException, concurrent.futures.TimeoutError, TimeoutError)
 """What a question raises that a broker does not answer, or not to us."""
@@ -65,6 +65,12 @@ def ask_broker(
         other_topics=tuple(sorted(cluster.topics.keys() - set(present))),
         group=ask_group(admin, group_id, timeout_s),
     )
+
+
+def ask_groups(config: Mapping[str, Any], group_ids: Iterable[str], *, timeout_s: float) -> list[GroupFacts]:
+    """What the cluster says of these groups."""
+    admin = AdminClient(dict(config))
+    return [ask_group(admin, group_id, timeout_s) for group_id in group_ids]
 
 
 def ask_ranges(
