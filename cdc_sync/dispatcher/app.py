@@ -47,6 +47,7 @@ from cdc_sync.troubles import Notices
 __all__ = ["build"]
 
 PREFIX: Final = "CDC_SYNC_DISPATCHER__"
+INBOX_PARTITIONS: Final = 6
 PUBLISH_WITHIN_MS: Final = 10_000
 """A webhook is answered 503 after as long, so that the fate of what it sent is known by then."""
 
@@ -81,6 +82,9 @@ def build(settings: Settings, registry: CollectorRegistry) -> Dispatcher:
         queues,
         webhooks,
         edge,
+        inbox_of(settings, producers)
+        if webhooks is not None or catalog.WEBHOOK.receiver in bound.kafka
+        else (),
         routes_of(chosen, webhooks, edge),
         [redis.aclose] if redis is not None else [],
     )
@@ -328,6 +332,12 @@ def webhooks_of(
         tolerance_s=chosen.webhook_tolerance_s,
         unsigned_from=[ip_network(network) for network in chosen.webhook_unsigned_from],
     )
+
+
+def inbox_of(settings: Settings, producers: Producers) -> list[Callable[[], str | None]]:
+    """The topic that webhooks are stored in, which is ours to make."""
+    replicas = settings.kafka.dlq_replication_factor
+    return [lambda: producers.make_topic(catalog.INBOX.name, INBOX_PARTITIONS, replicas)]
 
 
 def routes_of(

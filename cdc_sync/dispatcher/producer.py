@@ -14,12 +14,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka.cimpl import NewTopic
 
 from cdc_sync.dispatcher import catalog
 from cdc_sync.dispatcher.context import Receipt
 from cdc_sync.dispatcher.errors import NotPublished, Reject
 from cdc_sync.dispatcher.events import Event, encode
 from cdc_sync.dispatcher.metrics import Meters
+from cdc_sync.dlq import make_topic
 
 __all__ = ["Producers", "cloud_event"]
 
@@ -72,6 +74,10 @@ class Producers:
             raise
         self._meters.count("published_total", topic, "stored")
         return receipt
+
+    def make_topic(self, topic: str, partitions: int, replication_factor: int) -> str | None:
+        """Make a topic of ours that is not there; why that failed. Blocks."""
+        return make_topic(self._config, NewTopic(topic, partitions, replication_factor))
 
     def close(self, timeout_s: float) -> bool:
         """Wait until all is acknowledged or given up; whether nothing is left."""

@@ -28,6 +28,7 @@ __all__ = ["Dispatcher", "Parts", "Sessions"]
 LOOK_EVERY_S: Final = 0.1
 STUCK_AFTER_S: Final = 60.0
 FLUSH_S: Final = 5.0
+PREPARE_AGAIN_S: Final = 5.0
 
 Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -62,6 +63,8 @@ class Parts:
     queues: ChannelQueues | None = None
     webhooks: Webhooks | None = None
     edge: Edge | None = None
+    prepare: Sequence[Callable[[], str | None]] = ()
+    """What has to be there first; tried until it returns no reason why not. They may block."""
     routes: Sequence[tuple[str, str, Serve]] = ()
     close: Sequence[Callable[[], Awaitable[object]]] = field(default=())
 
@@ -130,15 +133,21 @@ class Dispatcher:
 
     def _background(self) -> list[Coroutine[Any, Any, None]]:
         work = [subscriber.run() for subscriber in self._parts.subscribers]
+        work += [self._prepare(make) for make in self._parts.prepare]
         if self._parts.queues is not None:
             work.append(self._parts.queues.run())
         if self._parts.edge is not None:
             work.append(self._parts.edge.sweep())
         return work
 
+    async def _prepare(self, make: Callable[[], str | None]) -> None:
+        while (reason := await asyncio.to_thread(make)) is not None:
+            self._meters.trouble("topic not made", reason=reason)
+            await asyncio.sleep(PREPARE_AGAIN_S)
+
     def _broken(self, tasks: Sequence[asyncio.Task[None]]) -> list[str]:
-        ended = [repr(task.exception()) for task in tasks if task.done() and not task.cancelled()]
-        return ended + [f"{m.client_id}: {m.crash}" for m in self._members if m.crash is not None]
+        failed = [repr(e) for task in tasks if task.done() and (e := task.exception()) is not None]
+        return failed + [f"{m.client_id}: {m.crash}" for m in self._members if m.crash is not None]
 
     async def _listen(self) -> web.AppRunner | None:
         if not self._parts.routes:

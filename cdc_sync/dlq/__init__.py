@@ -2,6 +2,13 @@
 
 from cdc_sync.dlq.letter import DeadLetter, letter_headers, read_letter
 from cdc_sync.dlq.limit import DeadLetterLimit
-from cdc_sync.dlq.queue import KafkaDeadLetterQueue
+from cdc_sync.dlq.queue import KafkaDeadLetterQueue, make_topic
 
-__all__ = ["DeadLetter", "DeadLetterLimit", "KafkaDeadLetterQueue", "letter_headers", "read_letter"]
+__all__ = [
+    "DeadLetter",
+    "DeadLetterLimit",
+    "KafkaDeadLetterQueue",
+    "letter_headers",
+    "make_topic",
+    "read_letter",
+]

@@ -16,7 +16,7 @@ from cdc_sync.dlq.letter import letter_headers
 from cdc_sync.errors import RecordError
 from cdc_sync.model import Record
 
-__all__ = ["KafkaDeadLetterQueue"]
+__all__ = ["KafkaDeadLetterQueue", "make_topic"]
 
 
 MAKE_TOPIC_S: Final = 5.0
@@ -133,17 +133,9 @@ class KafkaDeadLetterQueue:
         Where that is not for us to do, the letters are sent all the same: the broker may make the topic.
         """
         self._made_topic = True
-        admin = AdminClient(admin_config(self._config))
-        try:
-            if self._topic in admin.list_topics(timeout=MAKE_TOPIC_S).topics:
-                return
-            made = admin.create_topics([self._new_topic], request_timeout=MAKE_TOPIC_S)
-            made[self._topic].result(MAKE_TOPIC_S)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                self._on_trouble("dead letter topic not made", error.args[0].str())
-        except TimeoutError:
-            self._on_trouble("dead letter topic not made", "no answer from the broker")
+        reason = make_topic(self._config, self._new_topic)
+        if reason is not None:
+            self._on_trouble("dead letter topic not made", reason)
 
     def _delivered(self, letter: Letter, error: KafkaError | None, _: Message) -> None:
         self._sent -= 1
@@ -158,6 +150,22 @@ class KafkaDeadLetterQueue:
     def _later(self, reason: str) -> None:
         self._retry_at = self._clock() + self._retry_every_s
         self._on_trouble("dead letter not stored", reason)
+
+
+def make_topic(config: Mapping[str, Any], new_topic: NewTopic) -> str | None:
+    """Make a topic that does not exist yet; why that failed, None when it is there."""
+    admin = AdminClient(admin_config(config))
+    try:
+        if new_topic.topic in admin.list_topics(timeout=MAKE_TOPIC_S).topics:
+            return None
+        made = admin.create_topics([new_topic], request_timeout=MAKE_TOPIC_S)
+        made[new_topic.topic].result(MAKE_TOPIC_S)
+    except KafkaException as error:
+        found: KafkaError = error.args[0]
+        return None if found.code() == KafkaError.TOPIC_ALREADY_EXISTS else found.str()
+    except TimeoutError:
+        return "no answer from the broker"
+    return None
 
 
 def admin_config(config: Mapping[str, Any]) -> dict[str, Any]:
