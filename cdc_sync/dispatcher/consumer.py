@@ -31,6 +31,7 @@ Handle = Callable[[Record, Turn], Awaitable[None]]
 YIELD_EVERY: Final = 50
 """Events after which a lane lets others go first, where its handlers never wait."""
 GAUGES_EVERY_S: Final = 1.0
+COMMIT_WITHIN_S: Final = 5.0
 
 
 class Item(NamedTuple):
@@ -112,11 +113,6 @@ class Lane:
         finally:
             self.trouble = None
         raise Abandoned(why)
-
-    @property
-    def abandoned(self) -> asyncio.Event:
-        """As `Turn.abandoned`."""
-        return self._abandoned
 
     async def drain(self, timeout_s: float) -> bool:
         """Begin nothing more; whether what was begun came to its end in time."""
@@ -231,8 +227,8 @@ class GroupMember:
             source = self._source = self._make_source(self)
             while not self._stop.is_set():
                 self._turn(source)
-            source.close()  # the revocation in it finishes and commits
-            self._dead_letters.flush(2.0)
+            self._finish(source)
+            source.close()
         except Exception as error:  # the thread's last word: the dispatcher ends with it
             self.crash = error
 
@@ -253,6 +249,29 @@ class GroupMember:
         if now - self._gauges_at >= GAUGES_EVERY_S:
             self._gauges_at = now
             self._set_gauges(source, len(full))
+
+    def _finish(self, source: KafkaSource) -> None:
+        """Finish what was begun and commit it while we are still a member.
+
+        In the middle of a rebalance a commit is refused; so it is made again until it is confirmed.
+        """
+        self._drain(list(self._lanes.values()))
+        deadline = time.monotonic() + COMMIT_WITHIN_S
+        while (offsets := self._offsets.committable()) and time.monotonic() < deadline:
+            source.commit(offsets, wait=True)
+            source.pause((), source.owned)
+            source.poll(1, 0.05)
+
+    def _drain(self, lanes: Sequence[Lane]) -> None:
+        """Let these finish what they have begun, and store what letters that makes."""
+        draining = asyncio.run_coroutine_threadsafe(drain(lanes, self._limits.drain_s), self._loop)
+        try:
+            self.drained &= draining.result(self._limits.drain_s + 5.0)
+        except TimeoutError:
+            self.drained = False
+        self._settle()
+        self._dead_letters.flush(2.0)
+        self._settle()
 
     def _hand_over(self, records: Sequence[Record]) -> None:
         batches: dict[Partition, list[Item]] = {}
@@ -313,15 +332,7 @@ class GroupMember:
     def on_revoked(self, partitions: Collection[Partition], lost: bool) -> None:
         """Finish what was begun on these, commit unless they are lost, forget them."""
         self._meters.count("rebalances_total", self.client_id, "lost" if lost else "revoked")
-        lanes = [lane for p in partitions if (lane := self._lanes.pop(p, None)) is not None]
-        draining = asyncio.run_coroutine_threadsafe(drain(lanes, self._limits.drain_s), self._loop)
-        try:
-            self.drained &= draining.result(self._limits.drain_s + 5.0)
-        except TimeoutError:
-            self.drained = False
-        self._settle()
-        self._dead_letters.flush(2.0)
-        self._settle()
+        self._drain([lane for p in partitions if (lane := self._lanes.pop(p, None)) is not None])
         if not lost and self._source is not None:
             self._source.commit(self._offsets.committable(), wait=True)
         self._offsets.revoke(partitions)

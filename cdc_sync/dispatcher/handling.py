@@ -13,7 +13,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from cdc_sync.dispatcher.claims import Claimed, Claims
 from cdc_sync.dispatcher.context import Context, Handler, Outlets
@@ -73,10 +73,6 @@ class Turn(Protocol):
     async def wait(self, seconds: float, why: str) -> None:
         """Return after so many seconds. Raises `Abandoned` when the event is not ours any more."""
 
-    @property
-    def abandoned(self) -> asyncio.Event:
-        """Set when the event is not ours any more."""
-
 
 class Handling:
     """Gives events to handlers. On the event loop."""
@@ -99,7 +95,7 @@ class Handling:
         failures = 0
         for tries in count(1):
             try:
-                await self._attempt(binding, event, context, left, turn)
+                await self._attempt(binding, event, context, left)
             except (RecordError, Abandoned):
                 raise
             except Exception as error:  # a handler's: whatever it is, it is about this event alone
@@ -134,12 +130,10 @@ class Handling:
             self._outlets,
         )
 
-    async def _attempt(
-        self, binding: Binding, event: Event, context: Context, left: list[Handler], turn: Turn
-    ) -> None:
+    async def _attempt(self, binding: Binding, event: Event, context: Context, left: list[Handler]) -> None:
         """Once through the handlers that have not had it; under a claim where it comes by two ways."""
         if self._claims is None or binding.channel is None:
-            await self._run(event, context, left, turn)
+            await self._run(event, context, left)
             return
         async with self._claims.hold(binding.service, context.idempotency_key) as claim:
             match claim.state:
@@ -149,17 +143,17 @@ class Handling:
                 case Claimed.HELD:
                     raise RetryLater("its other delivery is being handled", CLAIM_RETRY_S)
                 case Claimed.WON | Claimed.UNSURE:  # without Redis, rather twice than never
-                    await self._run(event, context, left, turn)
+                    await self._run(event, context, left)
                     claim.is_done = True
 
-    async def _run(self, event: Event, context: Context, left: list[Handler], turn: Turn | None) -> None:
+    async def _run(self, event: Event, context: Context, left: list[Handler]) -> None:
         while left:
             handler = left[0]
             with self._meters.timed("handler_seconds", context.service, context.address, handler.name):
                 if handler.is_async:
                     await self._bounded(handler, event, context)
                 else:
-                    await self._on_thread(handler, event, context, turn)
+                    await self._on_thread(handler, event, context)
             del left[0]
 
     async def _bounded(self, handler: Handler, event: Event, context: Context) -> None:
@@ -181,30 +175,17 @@ class Handling:
         except SystemExit as error:
             raise RuntimeError(f"it called exit: {error}") from error
 
-    async def _on_thread(self, handler: Handler, event: Event, context: Context, turn: Turn | None) -> None:
+    async def _on_thread(self, handler: Handler, event: Event, context: Context) -> None:
         """On a thread of its own, which nobody can end: after the deadline it is counted, and waited for.
 
-        Run again meanwhile, it would run twice at once. Where its event is taken away, it is left alone.
+        Run again meanwhile, it would run twice at once.
         """
         done = thread_for(handler, event, context)
-        taken = asyncio.ensure_future(turn.abandoned.wait()) if turn is not None else None
-        try:
-            while not done.done():
-                waits: set[asyncio.Future[Any]] = {done} if taken is None else {done, taken}
-                finished, _ = await asyncio.wait(
-                    waits, timeout=self._policy.deadline_s, return_when=asyncio.FIRST_COMPLETED
-                )
-                if taken in finished and not done.done():
-                    await asyncio.wait({done}, timeout=self._policy.deadline_s)
-                    if not done.done():
-                        raise Abandoned(f"{handler.name} did not end")
-                elif not finished:
-                    self._meters.count(
-                        "handler_timeouts_total", context.service, context.address, handler.name
-                    )
-        finally:
-            if taken is not None:
-                taken.cancel()
+        while not done.done():
+            finished, _ = await asyncio.wait({done}, timeout=self._policy.deadline_s)
+            if not finished:
+                labels = (context.service, context.address, handler.name)
+                self._meters.count("handler_timeouts_total", *labels)
         error = done.result()
         if error is not None:
             raise error
@@ -231,7 +212,7 @@ class Handling:
                 self._meters.count("redis_events_total", *labels, claim.state.value)
                 return
             try:
-                await self._run(event, context, list(binding.handlers), None)
+                await self._run(event, context, list(binding.handlers))
             except Exception as error:  # a handler's; Kafka delivers the event again, where it can
                 self._meters.count("redis_events_total", *labels, "failed")
                 self._meters.trouble("redis event not handled", channel=channel, error=repr(error))

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import jwt
 from confluent_kafka import Producer
 from redis import Redis
+from websockets import Origin
 from websockets.sync.client import ClientConnection, connect
 
 from tests.dispatcher.handlers import RECORD, seen
@@ -98,7 +99,7 @@ class Dispatching(Daemon):
 
     def socket(self, origin: str | None = None) -> Socket:
         url = f"ws://127.0.0.1:{self.http_port}/ws"
-        return Socket(connect(url, origin=origin, compression=None, legacy=True))  # type: ignore[arg-type]  # a plain str
+        return Socket(connect(url, origin=Origin(origin) if origin else None, compression=None, legacy=True))
 
     def member(self, *merchants: str) -> Socket:
         """A client that has joined its merchants' rooms."""
@@ -246,5 +247,5 @@ class Platform:
             line for line in seen(self.record) if all(line[name] == value for name, value in wanted.items())
         ]
 
-    def keys(self, **wanted: str) -> list[str]:
+    def handled_keys(self, **wanted: str) -> list[str]:
         return [line["key"] for line in self.handled(**wanted)]

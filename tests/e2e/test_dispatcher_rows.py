@@ -115,7 +115,7 @@ def test_events_of_a_key_stay_in_order(platform: Platform, everything: Dispatchi
     for n in range(1000):
         platform.publish("product.updated", {"productId": name, "n": n}, name)
     platform.flush()
-    wait_for(lambda: len(platform.keys(service="taxation", key=name)) >= 1000)
+    wait_for(lambda: len(platform.handled_keys(service="taxation", key=name)) >= 1000)
     numbers = [json.loads(line["body"])["n"] for line in platform.handled(service="taxation", key=name)]
     assert numbers == list(range(1000))
 
