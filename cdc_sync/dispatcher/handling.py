@@ -8,7 +8,9 @@ times first. From Redis it is handled at most once: whatever goes wrong, Kafka d
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
+import socket
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from cdc_sync.model import Record
 
 __all__ = ["Binding", "Handling", "Policy", "Turn"]
 
+UNREACHABLE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN})
 CLAIM_RETRY_S: Final = 0.5
 HINT_KEPT_S: Final = 10.0
 """How long replicas remember an event that only Redis has, so that one of them handles it."""
@@ -44,7 +47,9 @@ class Policy:
 
     def passes(self, error: BaseException) -> bool:
         """Whether trying again later may help, since nothing is wrong with the event."""
-        return isinstance(error, (TransientError, ConnectionError, TimeoutError, *self.transient))
+        passing: tuple[type[BaseException], ...]
+        passing = (TransientError, ConnectionError, TimeoutError, socket.gaierror, *self.transient)
+        return isinstance(error, passing) or (isinstance(error, OSError) and error.errno in UNREACHABLE)
 
     def backoff_s(self, failures: int, dice: Callable[[], float] = random.random) -> float:
         """The pause after so many failures: doubled each time, half of it by chance."""

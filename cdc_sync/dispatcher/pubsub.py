@@ -44,7 +44,7 @@ def redis_at(url: str, setting: str) -> Redis:
         )
     except ValueError as error:
         raise ConfigError(f"{setting}: expected redis://host:port/0, rediss:// or unix://") from error
-    return Redis(connection_pool=pool)
+    return Redis.from_pool(pool)
 
 
 class Publisher:

@@ -114,7 +114,8 @@ def fields(kind: type[Struct]) -> tuple[Field, ...]:
         inner = next((t for t in get_args(field.type) if isinstance(t, type) and issubclass(t, Struct)), None)
         is_id = name.endswith(("Id", "Uid", "uid"))
         under = (f"{name[:-2]}.id", f"{name[:-2]}.uid") if name.endswith("Id") else ()
-        names = (name, snake(name), *under, *aliases.get(name, ()))
+        other = [form for alias in aliases.get(name, ()) for form in (alias, snake(alias))]
+        names = (name, snake(name), *under, *other)
         found.append(Field(name, tuple(dict.fromkeys(names)), is_id, inner))
     return tuple(found)
 

@@ -174,6 +174,12 @@ async def closed_with(socket: ClientConnection, timeout_s: float = 20.0) -> int:
     return socket.close_code
 
 
+async def ended(task: asyncio.Task[None]) -> None:
+    """Cancel it, and let it close what it has open."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 async def until(ask: Any, timeout_s: float = 20.0) -> None:
     """Return when it is true."""
     async with asyncio.timeout(timeout_s):
