@@ -58,9 +58,9 @@ def run(_: argparse.Namespace) -> int:
 
     settings = started()
     registry = CollectorRegistry()
-    stop = stop_on_signals()
     with kafka_properties():
         dispatcher = build(settings, registry)
+        stop = stop_on_signals()
         health = HealthServer(
             settings.http.host,
             settings.http.port,

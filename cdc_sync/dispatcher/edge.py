@@ -34,6 +34,7 @@ __all__ = ["Edge"]
 
 SWEEP_EVERY_S: Final = 0.5
 CLOSE_WITHIN_S: Final = 2.0
+UNSUPPORTED: Final = 1003
 
 
 class Edge:
@@ -108,12 +109,12 @@ class Edge:
         self._open[client] = socket
         try:
             async for message in socket:
+                if client.close_reason is not None:
+                    continue  # the closing handshake is under way: what still comes is not looked at
                 if message.type is WSMsgType.TEXT:
                     await self._act(client, client.session.received(message.data, time.monotonic()))
                 elif message.type is WSMsgType.BINARY:
-                    self._end(client, 1003, "text frames only")
-                if client.close_reason is not None:
-                    break
+                    self._end(client, UNSUPPORTED, "text frames only")
         finally:
             del self._open[client]
             if client.close_reason is not None:
