@@ -184,9 +184,8 @@ class Webhooks:
             (catalog.WEBHOOK.header, event.event_type.encode()),
         ]
         try:
-            await asyncio.wait_for(
-                self._producers.send(catalog.INBOX.name, event.key, accepted.body, headers), STORE_WITHIN_S
-            )
+            async with asyncio.timeout(STORE_WITHIN_S):
+                await self._producers.send(catalog.INBOX.name, event.key, accepted.body, headers)
         except (NotPublished, TimeoutError) as error:
             self._meters.trouble("webhook not stored", error=str(error))
             return 503, "not_stored"
@@ -204,7 +203,8 @@ def known(state: Claimed) -> tuple[int, str]:
 async def body_of(request: web.Request) -> bytes:
     """The body, as it came. Raises `Refused` where it is too large or too slow."""
     try:
-        return await asyncio.wait_for(request.read(), READ_WITHIN_S)
+        async with asyncio.timeout(READ_WITHIN_S):
+            return await request.read()
     except web.HTTPRequestEntityTooLarge as error:
         raise Refused(413, "too_large") from error
     except TimeoutError as error:
