@@ -20,7 +20,14 @@ import sys
 import time
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
 from bench.catch_up import cpu_s, peak_rss_mb
+from cdc_sync.dispatcher.edge import Edge
+from cdc_sync.dispatcher.hub import Hub
+from cdc_sync.dispatcher.metrics import Meters
+from cdc_sync.dispatcher.protocol import Rules
+from cdc_sync.dispatcher.tokens import OneKey, Tokens
 from tools.stack.layout import free_port
 from tools.stack.npm import WS, unpacked
 
@@ -30,17 +37,8 @@ TOPIC = "ws:observation.sale.sale-order"
 KEY = "a shared secret of a benchmark, long enough"
 
 
-async def serve(port: int, frames: int) -> None:
-    """Our edge; SIGUSR2 sends the frames."""
-    from aiohttp import web
-    from prometheus_client import CollectorRegistry
-
-    from cdc_sync.dispatcher.edge import Edge
-    from cdc_sync.dispatcher.hub import Hub
-    from cdc_sync.dispatcher.metrics import Meters
-    from cdc_sync.dispatcher.protocol import Rules
-    from cdc_sync.dispatcher.tokens import OneKey, Tokens
-
+def parts() -> tuple[Hub, Edge]:
+    """A hub and an edge without limits."""
     meters = Meters(CollectorRegistry())
     hub = Hub("bench", meters, None, max_buffer=1 << 30)
     tokens = Tokens(
@@ -59,6 +57,14 @@ async def serve(port: int, frames: int) -> None:
         max_connections=100_000,
         max_connections_per_address=100_000,
     )
+    return hub, edge
+
+
+async def serve(port: int, frames: int) -> None:
+    """Our edge; SIGUSR2 sends the frames."""
+    from aiohttp import web
+
+    hub, edge = parts()
     app = web.Application()
     app.router.add_get("/ws", edge.serve)
     runner = web.AppRunner(app, access_log=None)

@@ -103,6 +103,39 @@ def measure(pid: int, port: int, count: int, concurrency: int) -> dict[str, floa
     }
 
 
+def floor_of(count: int, concurrency: int) -> dict[str, float]:
+    """The floor, in a process of its own."""
+    port = free_port()
+    command = [sys.executable, "-m", "bench.webhooks", "--bare", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    process.stdout.readline()
+    try:
+        return measure(process.pid, port, count, concurrency)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def own_of(bootstrap: str, count: int, concurrency: int) -> dict[str, float]:
+    """`cdc-sync dispatcher run`, receiving only."""
+    port = free_port()
+    settings = {
+        "CDC_SYNC_KAFKA__BOOTSTRAP_SERVERS": bootstrap,
+        "CDC_SYNC_DISPATCHER__WEBHOOKS": "true",
+        "CDC_SYNC_DISPATCHER__WEBHOOK_SECRET": "whsec_" + base64.b64encode(KEY).decode(),
+        "CDC_SYNC_DISPATCHER__HOST": "127.0.0.1",
+        "CDC_SYNC_DISPATCHER__PORT": str(port),
+        "CDC_SYNC_LOG__LEVEL": "error",
+    }
+    daemon = Daemon(settings, Path(os.devnull), ("dispatcher", "run"))
+    daemon.start()
+    try:
+        return measure(daemon.pid, port, count, concurrency)
+    finally:
+        daemon.stop()
+
+
 def main() -> None:
     """Both, in turn, and the ratio."""
     options = argparse.ArgumentParser(description=__doc__)
@@ -117,27 +150,8 @@ def main() -> None:
     ratios = []
     with kafka() as bootstrap:
         for _ in range(chosen.runs):
-            port = free_port()
-            command = [sys.executable, "-m", "bench.webhooks", "--bare", str(port)]
-            floor_process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-            assert floor_process.stdout
-            floor_process.stdout.readline()
-            floor = measure(floor_process.pid, port, chosen.webhooks, chosen.concurrency)
-            floor_process.kill()
-            floor_process.wait()
-            port = free_port()
-            settings = {
-                "CDC_SYNC_KAFKA__BOOTSTRAP_SERVERS": bootstrap,
-                "CDC_SYNC_DISPATCHER__WEBHOOKS": "true",
-                "CDC_SYNC_DISPATCHER__WEBHOOK_SECRET": "whsec_" + base64.b64encode(KEY).decode(),
-                "CDC_SYNC_DISPATCHER__HOST": "127.0.0.1",
-                "CDC_SYNC_DISPATCHER__PORT": str(port),
-                "CDC_SYNC_LOG__LEVEL": "error",
-            }
-            daemon = Daemon(settings, Path(os.devnull), ("dispatcher", "run"))
-            daemon.start()
-            own = measure(daemon.pid, port, chosen.webhooks, chosen.concurrency)
-            daemon.stop()
+            floor = floor_of(chosen.webhooks, chosen.concurrency)
+            own = own_of(bootstrap, chosen.webhooks, chosen.concurrency)
             ratios.append(own["us"] / floor["us"])
             print(
                 f"bare {floor['us']:6.1f} µs {floor['per_s']:6.0f}/s   webhooks {own['us']:6.1f} µs "

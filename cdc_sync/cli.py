@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from cdc_sync.commands.door import (
     OneLineParser,
     Subcommands,
     add_command,
+    collect_garbage_rarely,
     kafka_properties,
     one_line,
     started,
@@ -98,13 +98,3 @@ def run(options: argparse.Namespace) -> int:
         with dispatcher.attached(settings, app, stop) if options.with_dispatcher else nullcontext():
             app.run(stop)  # the consumer, which has rules of its own about its properties, is made in here
     return DONE
-
-
-def collect_garbage_rarely() -> None:
-    """Leave what was made at start alone, and look at young objects 50,000 at a time instead of 700.
-
-    Events make no reference cycles; with the defaults, looking for some took a third of the CPU.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)

@@ -52,7 +52,7 @@ class DispatcherSettings(Section):
         "end, as connections and time-outs are.",
     )
     max_waiting_records: int = Field(
-        500, ge=1, description="Events that may wait for a partition's handlers before it is paused."
+        5_000, ge=1, description="Events that may wait for a partition's handlers before it is paused."
     )
     max_waiting_bytes: int = Field(8_388_608, ge=65_536, description="The same in bytes.")
     drain_timeout_s: float = Field(

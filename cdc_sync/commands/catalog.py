@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from cdc_sync.commands.door import DONE, OneLineParser, Subcommands, add_command
@@ -53,52 +53,41 @@ def show(options: argparse.Namespace) -> int:
 
 
 def as_text(service: str | None) -> Iterator[str]:
-    """The tables, a line a row."""
-    from cdc_sync.dispatcher import catalog
+    """The tables, a line a row; with a service, only the rows that it takes part in."""
+    for title, rows in tables():
+        yield from table(title, [row for row, services in rows if service is None or service in services])
 
-    def is_about(*services: str) -> bool:
-        return service is None or service in services
 
-    yield from table(
-        "Change data capture (the daemon's)",
-        [(t.topic, t.table, t.collection) for t in catalog.CDC_TABLES if is_about(catalog.CDC.service)],
-    )
-    yield from table(
-        "Kafka topics",
-        [
-            (t.name, f"{t.producer} → {', '.join(t.consumers)}", t.meaning)
-            for t in catalog.TOPICS
-            if is_about(t.producer, *t.consumers)
-        ],
-    )
-    yield from table(
-        "Consumers",
-        [
-            (c.service, c.client_id, c.group_id)
-            for c in (catalog.CDC, *catalog.CONSUMERS)
-            if is_about(c.service)
-        ],
-    )
-    yield from table("Producers", [p for p in catalog.PRODUCERS if is_about(p.service)])
-    yield from table(
-        "Redis channels",
-        [
-            (c.name, f"{c.publisher} → {', '.join(c.subscribers)}", c.meaning)
-            for c in catalog.REDIS_CHANNELS
-            if is_about(c.publisher, *c.subscribers)
-        ],
-    )
-    yield from table(
-        "WebSocket topics",
-        [(name, of) for of, names in catalog.WEBSOCKET_TOPICS.items() if is_about(of) for name in names],
-    )
-    yield from table("WebSocket rooms", [(r,) for r in catalog.ROOMS if is_about(*catalog.WEBSOCKET_TOPICS)])
-    receives = is_about(catalog.WEBHOOK.receiver)
-    yield from table("Webhooks", [(e, catalog.WEBHOOK.header) for e in catalog.WEBHOOK_EVENTS if receives])
-    yield from table("Emitter", [(e,) for e in catalog.EMITTER_EVENTS if receives])
-    yield from table(
-        "Additions of this project", [(a.name, a.meaning) for a in catalog.ADDITIONS if service is None]
-    )
+Rows = Iterable[tuple[tuple[str, ...], Collection[str]]]
+"""Rows, and the services that take part in each."""
+
+
+def tables() -> Iterator[tuple[str, Rows]]:
+    """Every table of the catalog."""
+    from cdc_sync.dispatcher import catalog as c
+
+    everybody = {*(p.service for p in c.PRODUCERS), *(x.service for x in c.CONSUMERS), *c.WEBSOCKET_TOPICS}
+    receiver = {c.WEBHOOK.receiver}
+    changes = [((t.topic, t.table, t.collection), {c.CDC.service}) for t in c.CDC_TABLES]
+    topics = [
+        ((t.name, f"{t.producer} → {', '.join(t.consumers)}", t.meaning), {t.producer, *t.consumers})
+        for t in c.TOPICS
+    ]
+    channels = [
+        ((r.name, f"{r.publisher} → {', '.join(r.subscribers)}", r.meaning), {r.publisher, *r.subscribers})
+        for r in c.REDIS_CHANNELS
+    ]
+    frames = [((name, of), {of}) for of, names in c.WEBSOCKET_TOPICS.items() for name in names]
+    yield "Change data capture (the daemon's)", changes
+    yield "Kafka topics", topics
+    yield "Consumers", [(tuple(x), {x.service}) for x in (c.CDC, *c.CONSUMERS)]
+    yield "Producers", [(tuple(p), {p.service}) for p in c.PRODUCERS]
+    yield "Redis channels", channels
+    yield "WebSocket topics", frames
+    yield "WebSocket rooms", [((room,), set(c.WEBSOCKET_TOPICS)) for room in c.ROOMS]
+    yield "Webhooks", [((event, c.WEBHOOK.header), receiver) for event in c.WEBHOOK_EVENTS]
+    yield "Emitter", [((event,), receiver) for event in c.EMITTER_EVENTS]
+    yield "Additions of this project", [((a.name, a.meaning), everybody) for a in c.ADDITIONS]
 
 
 def table(title: str, rows: Sequence[tuple[str, ...]]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from cdc_sync.commands.door import (
     OneLineParser,
     Subcommands,
     add_command,
+    collect_garbage_rarely,
     kafka_properties,
     started,
     stop_on_signals,
@@ -61,6 +62,7 @@ def run(_: argparse.Namespace) -> int:
     with kafka_properties():
         dispatcher = build(settings, registry)
         stop = stop_on_signals()
+        collect_garbage_rarely()
         health = HealthServer(
             settings.http.host,
             settings.http.port,

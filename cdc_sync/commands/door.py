@@ -6,6 +6,7 @@ Everything heavy is imported where it is used, so that `--help` is quick.
 from __future__ import annotations
 
 import argparse
+import gc
 import signal
 import sys
 import threading
@@ -27,6 +28,7 @@ __all__ = [
     "OneLineParser",
     "Subcommands",
     "add_command",
+    "collect_garbage_rarely",
     "kafka_properties",
     "one_line",
     "port",
@@ -105,6 +107,16 @@ def stop_on_signals() -> threading.Event:
     signal.signal(signal.SIGTERM, ask_to_stop)
     signal.signal(signal.SIGINT, ask_to_stop)
     return stop
+
+
+def collect_garbage_rarely() -> None:
+    """Leave what was made at start alone, and look at young objects 50,000 at a time instead of 700.
+
+    Events make no reference cycles; with the defaults, looking for some took a third of the CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def port(text: str) -> int:

@@ -63,9 +63,7 @@ def build(settings: Settings, registry: CollectorRegistry) -> Dispatcher:
     hub = hub_of(chosen, publisher, meters)
     outlets = LiveOutlets(producers, publisher, hub)
     bound = bound_handlers(chosen, outlets, sessions)
-    claims = None
-    if redis is not None:
-        claims = RedisClaims(redis, expire_s=chosen.claim_expire_s, keep_s=chosen.claim_keep_s)
+    claims = claims_of(chosen, redis)
     handling = Handling(outlets, policy_of(chosen), meters, claims)
     queues = ChannelQueues(bound.redis, handling, meters) if redis is not None and bound.redis else None
     webhooks = webhooks_of(chosen, producers, claims, meters)
@@ -125,6 +123,13 @@ def redis_of(chosen: DispatcherSettings) -> Redis | None:
     """The client, where the settings name a Redis."""
     url = secret_of(chosen.redis_url, chosen.redis_url_file, "REDIS_URL")
     return redis_at(url, f"{PREFIX}REDIS_URL") if url is not None else None
+
+
+def claims_of(chosen: DispatcherSettings, redis: Redis | None) -> RedisClaims | None:
+    """Claims for all replicas, where there is a Redis to keep them."""
+    if redis is None:
+        return None
+    return RedisClaims(redis, expire_s=chosen.claim_expire_s, keep_s=chosen.claim_keep_s)
 
 
 def policy_of(chosen: DispatcherSettings) -> Policy:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -20,7 +20,7 @@ from cdc_sync.dispatcher.metrics import Meters
 from cdc_sync.dlq import DeadLetterLimit, KafkaDeadLetterQueue
 from cdc_sync.errors import Abandoned, FatalError, RecordError
 from cdc_sync.model import Partition, Record
-from cdc_sync.offsets import OffsetTracker, Span
+from cdc_sync.offsets import OffsetTracker, Outcome, Span
 from cdc_sync.source import KafkaSource
 
 __all__ = ["GroupMember", "Lane", "Limits"]
@@ -32,6 +32,8 @@ YIELD_EVERY: Final = 50
 """Events after which a lane lets others go first, where its handlers never wait."""
 GAUGES_EVERY_S: Final = 1.0
 COMMIT_WITHIN_S: Final = 5.0
+WORDS: Final = {Outcome.WRITTEN: "handled", Outcome.DEAD_LETTERED: "dead_lettered"}
+"""What an outcome is called here."""
 
 
 class Item(NamedTuple):
@@ -53,7 +55,7 @@ class Limits:
     """How much a member holds, and how long it waits."""
 
     max_poll: int = 500
-    lane_records: int = 500
+    lane_records: int = 5_000
     lane_bytes: int = 8_388_608
     commit_every_s: float = 0.5
     drain_s: float = 10.0
@@ -292,18 +294,25 @@ class GroupMember:
                 raise FatalError(f"a lane of {self.client_id} broke: {lane.crash!r}") from lane.crash
         while self._ended:
             (record, span), error = self._ended.popleft()
-            topic = record.partition.topic
             if error is None:
+                span.outcomes[Outcome.WRITTEN] = 1
                 span.release()
-                self._meters.count("events_total", self._service, topic, "handled")
             else:
-                self._letters += 1
-                self._dead_letters.put(record, error, span.release)
-                self._meters.count("events_total", self._service, topic, "dead_lettered")
-                self._meters.count("dead_letters_total", self._service, topic, type(error).__name__)
-                self._meters.trouble("dead letter", topic=topic, offset=record.offset, reason=str(error))
-        for span in self._offsets.settle():
-            self._meters.count("events_consumed_total", self._service, span.partition.topic, by=span.count)
+                span.outcomes[Outcome.DEAD_LETTERED] = 1
+                self._bury(record, error, span)
+        settled = Counter(
+            (span.partition.topic, outcome) for span in self._offsets.settle() for outcome in span.outcomes
+        )
+        for (topic, outcome), count in settled.items():
+            self._meters.count("events_consumed_total", self._service, topic, by=count)
+            self._meters.count("events_total", self._service, topic, WORDS[outcome], by=count)
+
+    def _bury(self, record: Record, error: RecordError, span: Span) -> None:
+        topic = record.partition.topic
+        self._letters += 1
+        self._dead_letters.put(record, error, span.release)
+        self._meters.count("dead_letters_total", self._service, topic, type(error).__name__)
+        self._meters.trouble("dead letter", topic=topic, offset=record.offset, reason=str(error))
 
     def _full(self) -> Collection[Partition]:
         if self._limit.is_broken or self._dead_letters.is_full:

@@ -31,7 +31,8 @@ class Field(NamedTuple):
     """A field on the wire: the names that it may have, whether it is an id, an inner object's type."""
 
     name: str
-    names: tuple[str, ...]
+    names: tuple[tuple[str, str], ...]
+    """Each in two parts: `merchant.id` is the member `id` of `merchant`."""
     is_id: bool
     kind: type[Struct] | None
 
@@ -81,8 +82,7 @@ def fields_of(layers: list[dict[str, Any]], kind: type[Struct]) -> dict[str, Any
 
 def first(layers: list[dict[str, Any]], field: Field) -> Any:
     """A field's value in the first layer that has it, under its first name that is there."""
-    for name in field.names:
-        outer, _, inner = name.partition(".")
+    for outer, inner in field.names:
         for layer in layers:
             value = layer.get(outer)
             if inner:
@@ -116,7 +116,10 @@ def fields(kind: type[Struct]) -> tuple[Field, ...]:
         under = (f"{name[:-2]}.id", f"{name[:-2]}.uid") if name.endswith("Id") else ()
         other = [form for alias in aliases.get(name, ()) for form in (alias, snake(alias))]
         names = (name, snake(name), *under, *other)
-        found.append(Field(name, tuple(dict.fromkeys(names)), is_id, inner))
+        parts = tuple(
+            (outer, within) for outer, _, within in (n.partition(".") for n in dict.fromkeys(names))
+        )
+        found.append(Field(name, parts, is_id, inner))
     return tuple(found)
 
 

@@ -152,11 +152,15 @@ def test_payment(completes: str, platform: Platform, topics: Topics) -> None:
         ("sale.sale-order", order),
         ("sale.sale-check", check),
     }
-    stored = [m for m in topics.read(["payment.success"]) if m.key() == order.encode()]
-    assert len(stored) == 1
-    headers = dict(stored[0].headers() or [])
-    assert headers["ce_type"] == b"payment.success"
-    assert headers["ce_source"] == b"/SVC-00030-SALE_PRODUCER"
+    check_stored(topics, order)
     heard = [m for m in iter(lambda: listener.get_message(timeout=1), None) if m["type"] == "message"]
     assert [m["channel"] for m in heard] == [b"payment.order.success", b"sale.check.paid"]
     assert len(platform.handled(key=order)) == 2
+
+
+def check_stored(topics: Topics, order: str) -> None:
+    """One message of this order, which says who published what."""
+    (stored,) = [message for message in topics.read(["payment.success"]) if message.key() == order.encode()]
+    headers = dict(stored.headers() or [])
+    assert headers["ce_type"] == b"payment.success"
+    assert headers["ce_source"] == b"/SVC-00030-SALE_PRODUCER"
