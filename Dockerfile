@@ -19,9 +19,9 @@ RUN python -m venv /build && /build/bin/pip install --require-hashes -r requirem
 # The packages that run: this layer changes only with the lock file. `--build-arg LOCK=dispatcher` adds those of
 # the attached dispatcher.
 ARG LOCK=runtime
-COPY requirements/${LOCK}.lock requirements/packages.lock
+COPY requirements/runtime.lock requirements/dispatcher.lock requirements/
 RUN python -m venv /opt/cdc-sync \
- && /opt/cdc-sync/bin/pip install --require-hashes --only-binary=:all: -r requirements/packages.lock
+ && /opt/cdc-sync/bin/pip install --require-hashes --only-binary=:all: -r requirements/${LOCK}.lock
 
 COPY pyproject.toml README.md ./
 COPY cdc_sync cdc_sync

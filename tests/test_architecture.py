@@ -134,7 +134,7 @@ def test_the_import_contracts_hold() -> None:
         ("pipeline.py", "import structlog", "structlog lives in its rooms"),
         ("daemon.py", "from cdc_sync.dispatcher.catalog import TOPICS", "the dispatcher is attached"),
         ("dispatcher/protocol.py", "import asyncio", "the dispatcher's core does no I/O"),
-        ("dispatcher/catalog.py", "import aiohttp", "what the commands and the reference need"),
+        ("dispatcher/catalog.py", "import aiohttp", "the dispatcher's catalog, metrics and settings"),
         ("lane.py", "import redis", "redis lives in its rooms"),
         ("dispatcher/hub.py", "from cdc_sync.config import Settings", "settings stop at the front door"),
         ("newcomer.py", "", "the floors of the house"),
