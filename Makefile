@@ -38,8 +38,11 @@ test: check      ## everything, also end to end with the real Kafka, Debezium an
 stack: $(READY)  ## the real Kafka, Connect with Debezium, and PostgreSQL, until Ctrl-C
 	$(BIN)/python -m tools.stack up
 
-bench: $(READY)  ## CPU an event of the whole daemon, beside the floor measured in the same run
+bench: $(READY)  ## CPU an event of the whole daemon, beside the floor measured in the same run; the dispatcher's
 	$(BIN)/python -m bench.catch_up
+	$(BIN)/python -m bench.dispatch
+	$(BIN)/python -m bench.webhooks
+	$(BIN)/python -m bench.fan_out
 
 docs: $(READY)   ## write what is generated: docs/configuration.md, docs/metrics.md, schemas/
 	$(BIN)/python -m cdc_sync.reference
