@@ -6,22 +6,27 @@ import importlib
 import logging
 import ssl
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
 from cdc_sync import __version__
 from cdc_sync.config import Settings
+from cdc_sync.control import Desk
+from cdc_sync.control.clerk import KafkaClerk, control_topic
 from cdc_sync.daemon import Daemon
 from cdc_sync.decoder import JsonDecoder
 from cdc_sync.dlq import DeadLetterLimit, KafkaDeadLetterQueue
 from cdc_sync.envelope import Placeholder
 from cdc_sync.errors import ConfigError
 from cdc_sync.lane import Lane
+from cdc_sync.lease import Lease
 from cdc_sync.mappers import ENRICHMENTS, MAPPERS
 from cdc_sync.metrics import Metrics
+from cdc_sync.outbox import Outbox
 from cdc_sync.pipeline import Corridor, Pipeline
-from cdc_sync.protocols import Mapper, Sink
+from cdc_sync.protocols import Decoder, Mapper, Sink
 from cdc_sync.routing import Router
 from cdc_sync.schema import Collection
 from cdc_sync.sink import NullSink, TypesenseSink
@@ -149,14 +154,17 @@ def build(settings: Settings) -> Daemon:
     troubles = Troubles(metrics)
     router = load_router(settings.mappers)
     placeholder = Placeholder(settings.debezium.unavailable_value, binary=router.reads_binary)
-    corridor = Corridor(JsonDecoder(settings.kafka.topic_prefix, router.reads, placeholder), router)
+    decoder = JsonDecoder(settings.kafka.topic_prefix, router.reads, placeholder)
+    corridor = Corridor(decoder, router)
+    lease = Lease(settings.kafka.session_timeout_ms / 1000, lease_clock)
     lanes = {}
     for names in router.lanes():
         lane = Lane(
             names[0],
             names,
-            make_sink(settings, router, names, metrics, troubles),
+            make_sink(settings, router, names, lease, metrics, troubles),
             corridor.change_of,
+            may_write=lambda: lease.is_held,
             max_waiting_bytes=settings.sync.max_waiting_bytes,
             max_waiting_documents=settings.sync.max_waiting_documents,
             max_backoff_s=settings.typesense.max_backoff_s,
@@ -180,12 +188,21 @@ def build(settings: Settings) -> Daemon:
         window_s=settings.dlq.limit_window_s,
         clock=time.monotonic,
     )
+    clerk = make_clerk(settings, decoder, troubles)
     pipeline = Pipeline(
         corridor,
         lanes,
         topics_of,
         dead_letters,
         limit,
+        lease,
+        Desk(
+            clerk,
+            decoder.identity,
+            member=f"{settings.kafka.client_id}-{uuid.uuid4().hex[:8]}",
+            now_ms=lambda: time.time_ns() // 1_000_000,
+            on_replayed=metrics.replayed,
+        ),
         metrics,
         max_records=settings.sync.max_records,
         commit_every_s=settings.sync.commit_every_s,
@@ -196,8 +213,11 @@ def build(settings: Settings) -> Daemon:
     return Daemon(
         pipeline,
         tuple(dict.fromkeys(lanes.values())),
-        lambda: KafkaSource(consumer_config(settings), topics, pipeline, troubles.kafka_said),
+        lambda: KafkaSource(
+            consumer_config(settings), topics, pipeline, troubles.kafka_said, clock=lease_clock
+        ),
         dead_letters,
+        clerk,
         metrics,
         Probe(connection_to(settings)) if settings.sync.sink == "typesense" else None,
         group=settings.kafka.group_id,
@@ -205,6 +225,28 @@ def build(settings: Settings) -> Daemon:
         max_turn_s=settings.kafka.max_poll_interval_ms / 1000,
         shutdown_timeout_s=settings.sync.shutdown_timeout_s,
     )
+
+
+def lease_clock() -> float:
+    """Seconds that go on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def make_clerk(settings: Settings, decoder: Decoder, troubles: Troubles) -> KafkaClerk:
+    """The clerk of the control topic."""
+    topic = control_topic(settings.kafka.control_topic, settings.kafka.dlq_replication_factor)
+    return KafkaClerk(
+        kafka_config(settings),
+        topic.name,
+        lambda: Outbox(control_producer(settings), topic, what="errand", on_trouble=troubles.letters),
+        decoder.identity,
+        on_trouble=troubles.letters,
+    )
+
+
+def control_producer(settings: Settings) -> dict[str, Any]:
+    """The control topic's producer: a letter in there is a third larger than it was."""
+    return producer_config(settings) | {"message.max.bytes": 31_457_280, "linger.ms": 0}
 
 
 def connection_to(settings: Settings, metrics: Metrics | None = None) -> Connection:
@@ -220,7 +262,12 @@ def connection_to(settings: Settings, metrics: Metrics | None = None) -> Connect
 
 
 def make_sink(
-    settings: Settings, router: Router, names: tuple[str, ...], metrics: Metrics, troubles: Troubles
+    settings: Settings,
+    router: Router,
+    names: tuple[str, ...],
+    lease: Lease,
+    metrics: Metrics,
+    troubles: Troubles,
 ) -> Sink:
     """The sink of the lane that writes these collections."""
     if settings.sync.sink == "null":
@@ -233,6 +280,7 @@ def make_sink(
         connection_to(settings, metrics),
         resolver(admin, collections, troubles.schema_differs),
         [e for e in router.enrichments if e.parent in names],
+        may_write=lambda: lease.is_held,
     )
 
 

@@ -20,7 +20,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from cdc_sync.errors import MappingError
+from cdc_sync.errors import IncompleteError
 from cdc_sync.model import Delete, Document, DocumentChange, Partition, Record, Upsert
 from cdc_sync.offsets import Span
 from cdc_sync.schema import field_matches
@@ -29,11 +29,11 @@ __all__ = ["Asked", "Batch", "Pending", "fold"]
 
 
 def fold(earlier: DocumentChange, later: DocumentChange) -> DocumentChange:
-    """One change with the effect of both, in this order. Raises `MappingError` where there is none."""
+    """One change with the effect of both, in this order. Raises `IncompleteError` where there is none."""
     if isinstance(later, Delete) or not later.keep:
         return later
     if isinstance(earlier, Delete):
-        raise MappingError(
+        raise IncompleteError(
             f"{later.collection} {later.id}: {', '.join(later.keep)} are not in the log, and the document "
             "they could be taken from was deleted: set REPLICA IDENTITY FULL, or read the row again by "
             "incremental snapshot"
@@ -84,7 +84,7 @@ class Batch:
         self.size_bytes = 0
 
     def add(self, asked: Asked) -> None:
-        """Fold one more change in. Raises `MappingError`, and then the batch is as before."""
+        """Fold one more change in. Raises `IncompleteError`, and then the batch is as before."""
         record, change = asked.record, asked.change
         documents = self.changes.get(change.collection)
         if documents is None:
@@ -110,7 +110,7 @@ class Batch:
     def find_spans(self) -> Callable[[Record], Span]:
         """A function from a record of this batch to the span that it was read in."""
         by_partition: dict[Partition, tuple[list[int], list[Span]]] = {}
-        for span in self.spans:
+        for span in sorted(self.spans, key=lambda span: span.first_offset):
             firsts, spans = by_partition.setdefault(span.partition, ([], []))
             firsts.append(span.first_offset)
             spans.append(span)

@@ -75,6 +75,11 @@ class KafkaSettings(Section):
         ge=-1,
         description="Replicas of the dead letter topic, when we create it; -1 is the broker's default.",
     )
+    control_topic: str = Field(
+        "nx.seller.cdc.control",
+        description="Topic in which the owner of a partition is asked to replay letters, or to read again; "
+        "created by the first who asks.",
+    )
     group_protocol: Literal["classic", "consumer"] = Field(
         "classic",
         description="`consumer` is KIP-848 (Kafka 4); on an older broker it falls back to `classic`.",
@@ -83,7 +88,10 @@ class KafkaSettings(Section):
         None, description="Static membership: a name that outlives a restart, different for every replica."
     )
     session_timeout_ms: int = Field(
-        45_000, ge=1_000, description="Silence after which a member is given up (ms)."
+        45_000,
+        ge=1_000,
+        description="Silence after which a member is given up (ms). One that the broker has not confirmed "
+        "for half of it writes nothing. With `group_protocol=consumer` it must be the broker's.",
     )
     max_poll_interval_ms: int = Field(
         300_000, ge=10_000, description="How long a rebalance may wait for the work in flight (ms)."

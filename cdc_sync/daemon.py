@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from cdc_sync import __version__
+from cdc_sync.control.clerk import KafkaClerk
 from cdc_sync.dlq import KafkaDeadLetterQueue
 from cdc_sync.health import HealthServer
 from cdc_sync.lane import Lane
@@ -40,6 +41,7 @@ class Daemon:
         lanes: tuple[Lane, ...],
         source: Callable[[], KafkaSource],
         dead_letters: KafkaDeadLetterQueue,
+        clerk: KafkaClerk,
         metrics: Metrics,
         probe: Probe | None,
         *,
@@ -53,6 +55,7 @@ class Daemon:
         self._lanes = lanes
         self._make_source = source
         self._dead_letters = dead_letters
+        self._clerk = clerk
         self._probe = probe
         self._group = group
         self._max_turn_s = max_turn_s
@@ -73,6 +76,7 @@ class Daemon:
         self.health.start()
         for lane in self._lanes:
             lane.start()
+        self._clerk.start()
         self._log.info("started", version=__version__, http_port=self.health.port)
         flooded = False
         while not stop.is_set():
@@ -97,6 +101,7 @@ class Daemon:
             lane.stop(max(0.0, deadline - time.monotonic()))
         source.close()
         self._dead_letters.flush(2.0)
+        self._clerk.stop(2.0)
         self.health.stop()
         self._log.info("stopped", all_written=complete)
 

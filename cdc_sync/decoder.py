@@ -37,6 +37,7 @@ UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are no JSON of ours; the last of them for bottomless nesting."""
 
 anything = msgspec.json.Decoder().decode
+anything_as_bytes = msgspec.json.Encoder().encode
 values_of = msgspec.structs.astuple
 
 
@@ -61,6 +62,13 @@ class JsonDecoder:
     def decode(self, record: Record) -> ChangeEvent | Skip:
         """The record's change event, or why it has none. Raises `DecodeError`."""
         return self.reader(record.partition.topic)(record)
+
+    def identity(self, record: Record) -> bytes | None:
+        """The row that a record is about, by its key; None where the key does not tell."""
+        try:
+            return anything_as_bytes(sorted(decoded_key(record).items()))
+        except DecodeError:
+            return None
 
     def reader(self, topic: str) -> Read:
         """The function that decodes the records of one topic."""

@@ -4,11 +4,13 @@ CdcSyncError
 ├── RecordError           this record can never succeed: dead letter, go on
 │   ├── DecodeError           its bytes are not a change event
 │   ├── MappingError          its row cannot become a document
+│   │   └── IncompleteError       values are not in the log, and nobody knows them; a later event may
 │   └── RejectedError         Typesense refused the document for what it contains
 ├── TransientError        nothing is wrong with the records: wait, try again, lose nothing
 │   ├── SinkUnavailable       Typesense did not take the request; it was not applied
 │   ├── SinkAmbiguous         the answer got lost; the request may be applied, now or later
 │   ├── SinkMisconfigured     wrong key, missing collection or alias: an operator has to act
+│   ├── LeaseExpired          the broker has not said lately that the partitions are still ours
 │   └── DeadLetterUnavailable the broker did not acknowledge a dead letter
 ├── FatalError            stop: nothing can be done in this process
 │   └── ConfigError           an operator's mistake; one line that names the setting and the cure
@@ -24,6 +26,8 @@ __all__ = [
     "DeadLetterUnavailable",
     "DecodeError",
     "FatalError",
+    "IncompleteError",
+    "LeaseExpired",
     "MappingError",
     "RecordError",
     "RejectedError",
@@ -56,6 +60,13 @@ class MappingError(RecordError):
     stage = "TRANSFORMATION"
 
 
+class IncompleteError(MappingError):
+    """Large unchanged values are not in the log, and there is nothing stored to take them from.
+
+    No poison where the row has a later event: that decides the document, and the values went with it.
+    """
+
+
 class RejectedError(RecordError):
     """Typesense refused the document for what it contains; the text is Typesense's own."""
 
@@ -76,6 +87,10 @@ class SinkAmbiguous(TransientError):
 
 class SinkMisconfigured(TransientError):
     """Typesense answers, but not as it should (401, missing collection): an operator has to act."""
+
+
+class LeaseExpired(TransientError):
+    """Others may have our partitions by now: write nothing until the broker says that we are a member."""
 
 
 class DeadLetterUnavailable(TransientError):

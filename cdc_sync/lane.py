@@ -18,9 +18,17 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+from tenacity.wait import wait_base
 
 from cdc_sync.compaction import Asked, Batch, Pending
-from cdc_sync.errors import Abandoned, MappingError, RecordError, RejectedError, TransientError
+from cdc_sync.errors import (
+    Abandoned,
+    IncompleteError,
+    LeaseExpired,
+    RecordError,
+    RejectedError,
+    TransientError,
+)
 from cdc_sync.model import DocumentChange, Partition, Record, Rejection, Skip
 from cdc_sync.offsets import Outcome, Span
 from cdc_sync.protocols import Sink
@@ -31,6 +39,11 @@ T = TypeVar("T")
 
 ABORT_S: Final = 2.0
 """How long an aborted request may take to raise."""
+
+LEASE_LOOK_S: Final = 0.02
+LEASE_LOOKS: Final = 100
+"""After so many looks at the lease, two seconds, its absence is a trouble that is told."""
+
 Poison = tuple[Record, RecordError]
 
 
@@ -69,7 +82,8 @@ class Settlement:
 class Lane:
     """One ordered stream of writes into some collections. `add`, `collect`, `revoke` by the polling thread.
 
-    `change_of` maps a record again, when a folded change has to be taken apart. The lane's thread calls
+    `change_of` maps a record again, when a folded change has to be taken apart. `may_write` is whether what
+    was read is certainly still ours to write (`lease.py`). The lane's thread calls
     `on_trouble(lane, error, is_new)` at every failed try, and `on_recovery(lane)` when the sink is back.
     `crash` is an error that nobody expected: the lane has ended, and so should the process.
     """
@@ -84,6 +98,7 @@ class Lane:
         max_waiting_bytes: int,
         max_waiting_documents: int,
         max_backoff_s: float = 30.0,
+        may_write: Callable[[], bool] = lambda: True,
         on_trouble: Callable[[Lane, TransientError, bool], None] = lambda *_: None,
         on_recovery: Callable[[Lane], None] = lambda _: None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -96,6 +111,7 @@ class Lane:
         self._change_of = change_of
         self._max_waiting_bytes = max_waiting_bytes
         self._max_waiting_documents = max_waiting_documents
+        self._may_write = may_write
         self._on_trouble = on_trouble
         self._on_recovery = on_recovery
         self._now_ms = now_ms
@@ -107,7 +123,7 @@ class Lane:
         self._settled: deque[Settlement] = deque()
         self._retrying = Retrying(
             retry=retry_if_exception_type(TransientError),
-            wait=wait_random_exponential(multiplier=0.2, max=max_backoff_s),
+            wait=wait_by_error(wait_random_exponential(multiplier=0.2, max=max_backoff_s)),
             sleep=self._sleep,
             before_sleep=self._report_trouble,
             reraise=True,
@@ -132,7 +148,7 @@ class Lane:
             for asked in changes:
                 try:
                     batch.add(asked)
-                except MappingError as error:
+                except IncompleteError as error:
                     poison.append((asked.record, error))
             refused = Counter(record.partition for record, _ in poison)
             for partition in {asked.record.partition for asked in changes}:
@@ -189,12 +205,18 @@ class Lane:
             self._revoked = set(partitions)
             self._changed.notify_all()
 
-    def wait_disowned(self, timeout_s: float) -> None:
-        """Wait for the request in flight, if it has anything of what was disowned; then give it up."""
+    def wait_disowned(self, timeout_s: float) -> bool:
+        """Wait for what is in flight, if it has anything of what was disowned; whether that has ended."""
         with self._changed:
             if not self._changed.wait_for(self._has_disowned, timeout_s):
-                self._sink.abort()
-                self._changed.wait_for(self._has_disowned, ABORT_S)
+                return False
+            self._revoked = set()
+            return True
+
+    def give_up_disowned(self) -> None:
+        """Wait no longer: end the request in flight."""
+        self._sink.abort()
+        if not self.wait_disowned(ABORT_S):
             self._revoked = set()
 
     def ask_to_stop(self) -> None:
@@ -267,7 +289,7 @@ class Lane:
         for rejection in rejections:
             pending = batch.changes[rejection.key.collection][rejection.key.id]
             if len(pending.records) == 1:
-                poison.append((pending.records[0], RejectedError(rejection.reason)))
+                poison.append((pending.records[0], refusal(rejection)))
             else:
                 poison += self._write_apart(pending.records, batch.spans)
                 apart.append(pending)
@@ -287,7 +309,7 @@ class Lane:
             alone = Batch()
             alone.spans = spans
             alone.add(Asked(record, change))
-            poison += [(record, RejectedError(r.reason)) for r in self._attempt(alone)]
+            poison += [(record, refusal(rejection)) for rejection in self._attempt(alone)]
         return poison
 
     def _attempt(self, batch: Batch) -> Sequence[Rejection]:
@@ -297,9 +319,14 @@ class Lane:
         """Call until the sink does it. Raises `Abandoned` when the work is not ours any more."""
         partitions = {span.partition for span in spans}
 
-        def attempt() -> T:
+        def check() -> None:
             if self._stopping.is_set() or not partitions.isdisjoint(self._revoked):
                 raise Abandoned(self.name)
+
+        def attempt() -> T:
+            check()
+            if partitions:
+                self._await_lease(check)
             return call()
 
         done = self._retrying.copy()(attempt)
@@ -307,6 +334,17 @@ class Lane:
             self.trouble = None
             self._on_recovery(self)
         return done
+
+    def _await_lease(self, check: Callable[[], None]) -> None:
+        """Wait for the broker's word that we may write: it is asked when partitions come, and ever again."""
+        for _ in range(LEASE_LOOKS):
+            if self._may_write():
+                return
+            self._sleep(LEASE_LOOK_S)
+            check()
+        raise LeaseExpired(
+            "the broker has not said lately that the partitions are still ours, so nothing is written"
+        )
 
     def _sleep(self, seconds: float) -> None:
         with self._changed:
@@ -317,3 +355,18 @@ class Lane:
         if isinstance(error, TransientError):
             known, self.trouble = self.trouble, error
             self._on_trouble(self, error, type(known) is not type(error))
+
+
+def wait_by_error(backoff: wait_base) -> Callable[[RetryCallState], float]:
+    """Back off from a sink that is away; a lease that comes back is to be seen at once."""
+
+    def wait(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome is not None else None
+        return LEASE_LOOK_S if isinstance(error, LeaseExpired) else backoff(state)
+
+    return wait
+
+
+def refusal(rejection: Rejection) -> RecordError:
+    """Why the change could not be applied, as what is said of its record."""
+    return (IncompleteError if rejection.is_incomplete else RejectedError)(rejection.reason)

@@ -67,6 +67,19 @@ METRICS: Final = (
         "1 when a flood of dead letters has stopped the line, else 0.",
     ),
     Definition(
+        "replays_total",
+        "counter",
+        ("table", "fate"),
+        "Dead letters that were replayed here, by fate: replayed, superseded, failed or unproven. They are "
+        "no events read, and not in `cdc_sync_events_total`.",
+    ),
+    Definition(
+        "lease_held",
+        "gauge",
+        (),
+        "1 while the broker has lately called this process a member of its group; else it writes nothing.",
+    ),
+    Definition(
         "freshness_seconds",
         "histogram",
         ("table",),
@@ -177,6 +190,12 @@ class Metrics:
             self._histograms[name] = Histogram(
                 PREFIX + name, text, labels, buckets=buckets, registry=self.registry
             )
+
+    # Replays -------------------------------------------------------------------------------------------
+
+    def replayed(self, topic: str, fate: str) -> None:
+        """A dead letter was asked to be applied."""
+        self._counters["replays_total"].labels(table_of(topic), fate).inc()
 
     # Events ------------------------------------------------------------------------------------------
 

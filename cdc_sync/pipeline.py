@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from cdc_sync.compaction import Asked
+from cdc_sync.control.desk import Desk
+from cdc_sync.control.errands import Fate, Replay, Rewind
 from cdc_sync.dlq.limit import DeadLetterLimit
-from cdc_sync.errors import FatalError, MappingError, RecordError
+from cdc_sync.errors import FatalError, IncompleteError, MappingError, RecordError
 from cdc_sync.lane import Lane, Settlement
+from cdc_sync.lease import Lease
 from cdc_sync.metrics import Metrics
 from cdc_sync.model import DocumentChange, Operation, Partition, Record, Skip
 from cdc_sync.offsets import OffsetTracker, Outcome, Span
@@ -30,6 +34,12 @@ Spans = Mapping[Partition, Span]
 
 
 UNROUTED: Final = Skip("unrouted")
+
+LEASE_EVERY_S: Final = 0.1
+"""How often the lease is looked at while a revocation waits for a lane."""
+
+MAX_LOOKING: Final = 1_000
+"""So many records may wait for a look into the log before nothing more is read."""
 
 
 class Corridor:
@@ -88,6 +98,8 @@ class Pipeline:
         topics_of: Mapping[str, Collection[str]],
         dead_letters: DeadLetterQueue,
         limit: DeadLetterLimit,
+        lease: Lease,
+        desk: Desk,
         metrics: Metrics,
         *,
         max_records: int = 1000,
@@ -96,13 +108,18 @@ class Pipeline:
         revoke_timeout_s: float = 120.0,
         on_truncate: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._on_truncate = on_truncate
+        self._sleep = sleep
         self._corridor = corridor
         self._lane_of = lanes
         self._lanes = tuple(dict.fromkeys(lanes.values()))
         self._dead_letters = dead_letters
         self.limit = limit
+        self._lease = lease
+        self._desk = desk
+        self._replays: dict[Span, Replay] = {}
         self._metrics = metrics
         self._max_records = max_records
         self._poll_timeout_s = poll_timeout_s
@@ -132,12 +149,14 @@ class Pipeline:
         for lane, asked in changes.items():  # compact; the lane writes
             for record, error in lane.add(asked, spans):
                 self._bury(record, error, spans[record.partition])
+        self._run_errands(source, records)
         self._settle()
         self._dead_letters.serve()
         self.limit.count(len(records), self._letters)
         self._letters = 0
         if self._clock() - self._committed_at >= self._commit_every_s:  # commit
             self._commit()
+        self._keep_lease()
 
     def _changes_of(self, records: Sequence[Record], spans: Spans) -> Changes:
         """What the records ask for, by lane. Poison is buried, the rest without a change is skipped."""
@@ -179,11 +198,31 @@ class Pipeline:
             self._bury(record, error, span_of(record))
         for span in settlement.batch.spans:
             span.release()
+            if span in self._replays:
+                self._end_replay(span, Fate.REPLAYED)
         self._metrics.wrote(lane.name, settlement)
 
     def _bury(self, record: Record, error: RecordError, span: Span) -> None:
-        """Write a dead letter; the record is settled when the broker has it."""
+        """Write a dead letter; the record is settled when the broker has it.
+
+        What lacks values that are not in the log is no poison where a later event decides its row.
+        """
+        if span in self._replays:
+            self._end_replay(span, Fate.FAILED, str(error))
+            return
         span.hold()
+        if isinstance(error, IncompleteError):
+            self._desk.look(record, partial(self._judge, record, error, span))
+        else:
+            self._judge(record, error, span, is_superseded=False)
+
+    def _judge(self, record: Record, error: RecordError, span: Span, is_superseded: bool) -> None:
+        if span.is_dropped:
+            return
+        if is_superseded:
+            span.outcomes[Outcome.COALESCED] += 1
+            span.release()
+            return
         span.outcomes[Outcome.DEAD_LETTERED] += 1
         self._letters += 1
         self._metrics.dead_lettered(record.partition.topic, error)
@@ -195,11 +234,56 @@ class Pipeline:
             self._source.commit(offsets, wait)
         self._committed_at = self._clock()
 
+    # What the owner of a partition is asked for besides its stream ------------------------------------
+
+    def _run_errands(self, source: Source, records: Sequence[Record]) -> None:
+        """Between two polls, so that a replay is in order with everything that was read."""
+        self._desk.passed(records)
+        for errand in self._desk.serve(source.owned, source.next_offset):
+            if isinstance(errand, Rewind):
+                self._rewind(source, errand)
+            else:
+                self._replay(errand)
+
+    def _rewind(self, source: Source, rewind: Rewind) -> None:
+        """Read a partition again: a former owner may have written after us without knowing of us.
+
+        The commit goes back first, so that whoever owns it after us begins there, too.
+        """
+        next_offset = source.next_offset(rewind.origin)
+        if next_offset is None or not source.commit({rewind.origin: rewind.offset}, wait=True):
+            self._desk.again(rewind)
+            return
+        if next_offset > rewind.offset:
+            self._drop({rewind.origin})
+            source.seek(rewind.origin, rewind.offset)
+        self._desk.done(rewind)
+
+    def _replay(self, replay: Replay) -> None:
+        """Apply a dead letter's record like one that was read now, but for commits and the account."""
+        record = replay.record
+        span = Span(record)
+        try:
+            asked = self._corridor.ask(record)
+        except RecordError as error:
+            self._desk.done(replay, Fate.FAILED, str(error))
+            return
+        if isinstance(asked, Skip):
+            self._desk.done(replay, Fate.REPLAYED, f"nothing to do: {asked.reason}")
+            return
+        self._replays[span] = replay
+        lane = self._lane_of[asked.change.collection]
+        for _, refusal in lane.add([Asked(record, asked.change)], {record.partition: span}):
+            self._end_replay(span, Fate.FAILED, str(refusal))
+
+    def _end_replay(self, span: Span, fate: Fate, reason: str = "") -> None:
+        self._desk.done(self._replays.pop(span), fate, reason)
+
     # Back-pressure ---------------------------------------------------------------------------------
 
     def _full_topics(self) -> Collection[str]:
         """The topics to read nothing from for now: their lane, or the dead letter queue, has enough."""
-        if self.is_stopped or self._dead_letters.is_full:
+        if self.is_stopped or self._dead_letters.is_full or self._desk.looking >= MAX_LOOKING:
             return set().union(*self._topics_of.values())
         return set().union(*(self._topics_of[lane] for lane in self._lanes if lane.is_full))
 
@@ -215,6 +299,7 @@ class Pipeline:
 
     def set_gauges(self) -> None:
         """Bring the gauges of what is under way up to date."""
+        self._metrics.set("lease_held", self._lease.is_held)
         self._metrics.set("open_spans", self._offsets.open_spans)
         for lane in self._lanes:
             self._metrics.set("lane_waiting", lane.trouble is not None, lane.name)
@@ -236,22 +321,46 @@ class Pipeline:
         self.has_joined = True
         self._metrics.rebalanced("assigned")
 
-    def on_committed(self, offsets: Mapping[Partition, int]) -> None:
-        """The broker has these."""
+    def on_committed(self, offsets: Mapping[Partition, int], asked_at: float) -> None:
+        """The broker has these, so it calls us a member."""
+        self._lease.renew(asked_at)
         self._offsets.committed(offsets)
 
     def on_revoked(self, partitions: Collection[Partition], lost: bool) -> None:
-        """Finish or drop the work on these, commit what is settled, forget them."""
+        """Finish or drop the work on these, commit what is settled, forget them.
+
+        When they were lost, somebody else may have read them from what was committed, and written, before
+        our last request was applied. Whoever that is shall read them once more.
+        """
         self._metrics.rebalanced("lost" if lost else "revoked")
+        if lost:
+            self._lease.end()
+            for partition, offset in self._offsets.uncommitted(partitions).items():
+                self._desk.ask_rewind(partition, offset)
+        self._drop(partitions, commit=not lost)
+        self._desk.revoked(partitions)
+
+    def _drop(self, partitions: Collection[Partition], *, commit: bool = False) -> None:
+        """Have no work on these any more: finished, or given up."""
         for lane in self._lanes:
             lane.disown(partitions)
         deadline = self._clock() + self._revoke_timeout_s
         for lane in self._lanes:
-            lane.wait_disowned(max(0.0, deadline - self._clock()))
+            while not lane.wait_disowned(LEASE_EVERY_S):
+                if self._clock() >= deadline:
+                    lane.give_up_disowned()
+                    break
+                self._keep_lease(wait=True)
         self._settle()
-        if not lost:
+        if commit:
             self._commit(wait=True)
         self._offsets.revoke(partitions)
+        for span in [span for span in self._replays if span.partition in partitions]:
+            self._desk.again(self._replays.pop(span))
+
+    def _keep_lease(self, *, wait: bool = False) -> None:
+        if self._source is not None and self._lease.is_due():
+            self._source.renew(wait)
 
     # The end ---------------------------------------------------------------------------------------
 
@@ -262,13 +371,19 @@ class Pipeline:
         """
         deadline = self._clock() + timeout_s
         while self._clock() < deadline:
+            self._desk.serve((), lambda _: None)
             self._settle()
             self._dead_letters.serve()
             if self._offsets.committable():
                 self._commit(wait=True)
+            self._keep_lease(wait=True)
             if self.is_quiet:
                 return True
-            if not self._dead_letters.waiting and all(lane.is_idle or lane.trouble for lane in self._lanes):
+            if not self._is_waiting_for_broker and all(lane.is_idle or lane.trouble for lane in self._lanes):
                 break
-            time.sleep(0.02)
+            self._sleep(0.02)
         return False
+
+    @property
+    def _is_waiting_for_broker(self) -> bool:
+        return bool(self._dead_letters.waiting or self._desk.looking)

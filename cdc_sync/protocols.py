@@ -22,8 +22,8 @@ class RebalanceListener(Protocol):
     def on_revoked(self, partitions: Collection[Partition], lost: bool) -> None:
         """These are not ours any more; unless `lost`, what is settled may still be committed."""
 
-    def on_committed(self, offsets: Mapping[Partition, int]) -> None:
-        """The broker has these next offsets."""
+    def on_committed(self, offsets: Mapping[Partition, int], asked_at: float) -> None:
+        """The broker has these next offsets; so we were a member after `asked_at`, by the lease's clock."""
 
 
 class Source(Protocol):
@@ -32,11 +32,31 @@ class Source(Protocol):
     def poll(self, max_records: int, timeout_s: float) -> Sequence[Record]:
         """Up to so many records, as soon as there are some; offsets of a partition ascend."""
 
-    def commit(self, offsets: Mapping[Partition, int], wait: bool = False) -> None:
+    def commit(self, offsets: Mapping[Partition, int], wait: bool = False) -> bool:
         """These are the next offsets to read; the listener hears when the broker has them.
 
         Without `wait` that is in a later `poll`, or never: a failed commit is made again by the next one.
+        With it, the answer is whether the broker has all of them.
         """
+
+    def renew(self, wait: bool = False) -> None:
+        """Ask the broker whether we are still a member, by a commit that changes nothing.
+
+        The listener hears by `on_committed`; without `wait` in a later `poll`.
+        """
+
+    @property
+    def owned(self) -> frozenset[Partition]:
+        """The partitions that are ours now."""
+
+    def next_offset(self, partition: Partition) -> int | None:
+        """Of an owned partition: every record before it was delivered, to us or to an owner before us.
+
+        None where that is not known now.
+        """
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Deliver an owned partition from this offset on."""
 
     def pause(self, topics: Collection[str]) -> None:
         """Deliver nothing from exactly these topics (and from all others again), membership kept."""
@@ -58,6 +78,9 @@ Read = Callable[[Record], ChangeEvent | Skip]
 
 class Decoder(Protocol):
     """Bytes to an event."""
+
+    def identity(self, record: Record) -> bytes | None:
+        """The row that a record is about, the same in every wire format; None where its key does not tell."""
 
     def reader(self, topic: str) -> Read:
         """The function that decodes the records of one topic."""

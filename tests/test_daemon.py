@@ -20,8 +20,9 @@ from confluent_kafka.admin import AdminClient
 
 from cdc_sync.config import SyncSettings
 from cdc_sync.daemon import STOP_LANES_S
-from cdc_sync.dlq.browse import Letters, TopicReader
+from cdc_sync.dlq.browse import Letters
 from cdc_sync.lane import ABORT_S
+from cdc_sync.reader import TopicReader
 from cdc_sync.typesense_standin import Fault, StandIn
 from tests.factories import PREFIX, key_bytes, row, value_bytes
 from tests.kafka_mock import MockKafka, mock_kafka

@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from cdc_sync.control import Desk
 from cdc_sync.decoder import JsonDecoder
 from cdc_sync.dlq.limit import DeadLetterLimit
 from cdc_sync.errors import FatalError, MappingError
 from cdc_sync.lane import Lane
+from cdc_sync.lease import Lease
 from cdc_sync.mappers import MAPPERS
 from cdc_sync.mappers.table import TableMapper
 from cdc_sync.metrics import Metrics
@@ -26,7 +28,7 @@ from cdc_sync.model import (
 )
 from cdc_sync.pipeline import Corridor, Pipeline
 from cdc_sync.routing import Router
-from tests.corridor_fakes import FakeSource, Letters, MemorySink
+from tests.corridor_fakes import FakeClerk, FakeSource, Letters, MemorySink
 
 PREFIX = "nx.seller.public"
 
@@ -37,6 +39,7 @@ class World:
     def __init__(self, limit: int = 1_000_000) -> None:
         self.log: dict[Partition, list[Record]] = {}
         self.committed: dict[Partition, int] = {}
+        self.control: dict[str, bytes] = {}
         self.sink = MemorySink()
         self.letters = Letters()
         self.metrics = Metrics("test")
@@ -49,7 +52,10 @@ class World:
         for lane in self.lanes:
             lane.stop(2.0)
         router = Router(MAPPERS)
-        corridor = Corridor(JsonDecoder(PREFIX, router.reads), router)
+        decoder = JsonDecoder(PREFIX, router.reads)
+        corridor = Corridor(decoder, router)
+        self.lease = Lease(6.0, time.monotonic)
+        self.clerk = FakeClerk(self.log, decoder.identity, self.control)
         lane_of = {
             c.name: Lane(
                 c.name,
@@ -59,6 +65,7 @@ class World:
                 max_waiting_bytes=100_000,
                 max_waiting_documents=20,
                 max_backoff_s=0.01,
+                may_write=lambda: self.lease.is_held,
             )
             for c in router.collections
         }
@@ -70,6 +77,8 @@ class World:
             topics,
             self.letters,
             DeadLetterLimit(count=self.limit, share=0.5, window_s=60, clock=time.monotonic),
+            self.lease,
+            Desk(self.clerk, decoder.identity, member="me", now_ms=lambda: 0),
             self.metrics,
             max_records=7,
             commit_every_s=0.0,

@@ -32,7 +32,7 @@ class Listener:
         self.revoked.append((set(partitions), lost))
         self.assigned -= set(partitions)
 
-    def on_committed(self, offsets: Mapping[Partition, int]) -> None:
+    def on_committed(self, offsets: Mapping[Partition, int], asked_at: float) -> None:
         self.committed |= offsets
 
 

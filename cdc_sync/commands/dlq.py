@@ -26,8 +26,9 @@ from cdc_sync.commands.door import (
 
 if TYPE_CHECKING:
     from cdc_sync.config import Settings
-    from cdc_sync.dlq.browse import Filter, Group, LetterLine, TopicReader
+    from cdc_sync.dlq.browse import Filter, Group, LetterLine
     from cdc_sync.dlq.letter import DeadLetter
+    from cdc_sync.reader import TopicReader
 
 __all__ = ["add_to"]
 
@@ -133,7 +134,7 @@ def list_letters(options: argparse.Namespace) -> int:
 def reader_of(settings: Settings) -> TopicReader:
     """A reader by the settings of the daemon's clients, but none of its group."""
     from cdc_sync.app import kafka_config
-    from cdc_sync.dlq.browse import TopicReader
+    from cdc_sync.reader import TopicReader
 
     return TopicReader(kafka_config(settings))
 

@@ -15,12 +15,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public by i
     OffsetSpec,
 )
 
-from cdc_sync.dlq.browse import Range, TopicReader
 from cdc_sync.doctor.facts import BrokerFacts, GroupFacts, Member, TopicFacts
 from cdc_sync.doctor.samples import Sample, TopicSamples, look_at
 from cdc_sync.errors import ConfigError
 from cdc_sync.model import Partition
 from cdc_sync.protocols import Decoder, Mapper
+from cdc_sync.reader import Range, TopicReader
 
 __all__ = ["ask_broker", "take_samples"]
 

@@ -5,6 +5,9 @@ got lost, and on every new connection, nothing is sent before a *barrier* has co
 changes nothing and is answered only when everything queued before it has been executed. So an old request
 can no longer be applied after a newer one, and reads see all that was acknowledged, also right after
 Typesense has restarted (`typesense-v29.md`, 0.4 and 7).
+
+Before every write it is asked anew whether we may write at all (`lease.py`): a process that was suspended
+in the middle of a batch sends nothing more of it. Only what is a function of the index itself goes on.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from cdc_sync.compaction import Batch
+from cdc_sync.errors import LeaseExpired
 from cdc_sync.model import Document, DocumentChange, Rejection
 from cdc_sync.schema import Enrichment, filter_safe
 from cdc_sync.sink import requests
@@ -43,7 +47,7 @@ class TypesenseSink:
     """Writes the collections of one lane. `write` raises `TransientError` when it has to be called again.
 
     `resolve` names the real collections behind the aliases; documents are written to those, since an alias
-    may move while a request is under way.
+    may move while a request is under way. `may_write` is whether our partitions are certainly still ours.
     """
 
     def __init__(
@@ -52,9 +56,11 @@ class TypesenseSink:
         resolve: Resolve,
         enrichments: Sequence[Enrichment] = (),
         *,
+        may_write: Callable[[], bool] = lambda: True,
         resolve_every_s: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._may_write = may_write
         self._connection = connection
         self._resolve = resolve
         self._enrichments = tuple(enrichments)
@@ -109,6 +115,8 @@ class TypesenseSink:
         lines: list[LineError | None] = []
         target = f"{self._documents(request.collection)}/import?action={request.action}&dirty_values=reject"
         for body, count in import_bodies(request.documents):
+            if not request.is_derived:
+                self._check_lease()
             lines += import_lines(self._send("import", "POST", target, body), count)
         return lines
 
@@ -133,9 +141,15 @@ class TypesenseSink:
         documents = self._documents(request.collection)
         plain, awkward = by_filter_safety(request.ids)
         for part in chunked([f"%60{i}%60" for i in plain], MAX_FILTER_CHARS):
+            self._check_lease()
             self._send("delete", "DELETE", f"{documents}?filter_by=id:%5B{','.join(part)}%5D")
         for document_id in awkward:
+            self._check_lease()
             self._send("delete", "DELETE", f"{documents}/{path_segment(document_id)}?ignore_not_found=true")
+
+    def _check_lease(self) -> None:
+        if not self._may_write():
+            raise LeaseExpired("the broker has not said lately that the partitions are still ours")
 
     def _documents(self, collection: str) -> str:
         return f"/collections/{quote(self._names[collection], safe='')}/documents"
