@@ -14,7 +14,7 @@ from typing import Any
 from cdc_sync import __version__
 from cdc_sync.config import Settings
 from cdc_sync.control import Desk
-from cdc_sync.control.clerk import KafkaClerk, control_topic
+from cdc_sync.control.clerk import MAX_CONTROL_BYTES, KafkaClerk, control_topic
 from cdc_sync.daemon import Daemon
 from cdc_sync.decoder import JsonDecoder
 from cdc_sync.dlq import DeadLetterLimit, KafkaDeadLetterQueue
@@ -153,8 +153,7 @@ def build(settings: Settings) -> Daemon:
     metrics = Metrics(__version__)
     troubles = Troubles(metrics)
     router = load_router(settings.mappers)
-    placeholder = Placeholder(settings.debezium.unavailable_value, binary=router.reads_binary)
-    decoder = JsonDecoder(settings.kafka.topic_prefix, router.reads, placeholder)
+    decoder = make_decoder(settings, router)
     corridor = Corridor(decoder, router)
     lease = Lease(settings.kafka.session_timeout_ms / 1000, lease_clock)
     lanes = {}
@@ -227,6 +226,19 @@ def build(settings: Settings) -> Daemon:
     )
 
 
+def make_decoder(settings: Settings, router: Router) -> Decoder:
+    """The decoder of the tables that have a mapper."""
+    placeholder = Placeholder(settings.debezium.unavailable_value, binary=router.reads_binary)
+    return JsonDecoder(settings.kafka.topic_prefix, router.reads, placeholder)
+
+
+def make_corridor(settings: Settings) -> tuple[Decoder, Corridor]:
+    """Only the pure middle of the daemon, to try records out."""
+    router = load_router(settings.mappers)
+    decoder = make_decoder(settings, router)
+    return decoder, Corridor(decoder, router)
+
+
 def lease_clock() -> float:
     """Seconds that go on while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -234,19 +246,20 @@ def lease_clock() -> float:
 
 def make_clerk(settings: Settings, decoder: Decoder, troubles: Troubles) -> KafkaClerk:
     """The clerk of the control topic."""
-    topic = control_topic(settings.kafka.control_topic, settings.kafka.dlq_replication_factor)
     return KafkaClerk(
         kafka_config(settings),
-        topic.name,
-        lambda: Outbox(control_producer(settings), topic, what="errand", on_trouble=troubles.letters),
+        settings.kafka.control_topic,
+        lambda: control_outbox(settings, troubles.letters),
         decoder.identity,
         on_trouble=troubles.letters,
     )
 
 
-def control_producer(settings: Settings) -> dict[str, Any]:
-    """The control topic's producer: a letter in there is a third larger than it was."""
-    return producer_config(settings) | {"message.max.bytes": 31_457_280, "linger.ms": 0}
+def control_outbox(settings: Settings, on_trouble: Callable[[str, str], None]) -> Outbox:
+    """What is written to the control topic. A letter in there is a third larger than it was."""
+    producer = producer_config(settings) | {"message.max.bytes": MAX_CONTROL_BYTES, "linger.ms": 0}
+    topic = control_topic(settings.kafka.control_topic, settings.kafka.dlq_replication_factor)
+    return Outbox(producer, topic, what="errand", on_trouble=on_trouble)
 
 
 def connection_to(settings: Settings, metrics: Metrics | None = None) -> Connection:

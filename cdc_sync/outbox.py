@@ -17,6 +17,7 @@ from cdc_sync.model import Headers
 __all__ = ["Outbox", "OwnTopic"]
 
 MAKE_TOPIC_S: Final = 5.0
+BY_KEY: Final = -1
 
 PRODUCER_ONLY: Final = frozenset(
     {
@@ -36,7 +37,8 @@ MAX_WAITING_BYTES: Final = 16_777_216
 class OwnTopic(NamedTuple):
     """A topic that we make where it is missing; `config` are its properties then.
 
-    `replication_factor` -1 is the broker's default.
+    `replication_factor` -1 is the broker's default. Of a topic that is to have one partition, only the first
+    is written to, whoever has made it.
     """
 
     name: str
@@ -109,6 +111,7 @@ class Outbox:
                     self._topic.name,
                     value=parcel.value,
                     key=parcel.key,
+                    partition=0 if self._topic.partitions == 1 else BY_KEY,
                     headers=list(parcel.headers),
                     on_delivery=partial(self._delivered, parcel),
                 )

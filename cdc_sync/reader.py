@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from cdc_sync.errors import CdcSyncError, ConfigError
 from cdc_sync.model import Headers, Partition, Record
 
-__all__ = ["Range", "TopicReader", "record_of"]
+__all__ = ["Range", "TopicReader", "reading_consumer", "record_of"]
 
 
 class Range(NamedTuple):
@@ -43,6 +43,16 @@ READER: Final[Mapping[str, Any]] = {
 }
 
 
+def reading_consumer(
+    config: Mapping[str, Any], group_id: str, on_error: Callable[[KafkaError], None]
+) -> Consumer:
+    """A consumer that is assigned what it reads. Raises `ConfigError` for a property that is none."""
+    try:
+        return Consumer({**config, **READER, "group.id": group_id, "error_cb": on_error})
+    except KafkaException as error:
+        raise ConfigError(f"CDC_SYNC_KAFKA__EXTRA: {error.args[0].str()}") from error
+
+
 class TopicReader:
     """Reads ranges of partitions, outside of every group. `config` is librdkafka's, for any client.
 
@@ -55,12 +65,7 @@ class TopicReader:
         self._trouble = ""
         # A group id is demanded by librdkafka; this one is nobody's, and no group comes to be.
         self.group_id = f"cdc-sync-reader-{uuid.uuid4().hex[:12]}"
-        try:
-            self._consumer = Consumer(
-                {**config, **READER, "group.id": self.group_id, "error_cb": self._on_error}
-            )
-        except KafkaException as error:
-            raise ConfigError(f"CDC_SYNC_KAFKA__EXTRA: {error.args[0].str()}") from error
+        self._consumer = reading_consumer(config, self.group_id, self._on_error)
 
     def __enter__(self) -> TopicReader:
         return self

@@ -10,7 +10,7 @@ from cdc_sync.compaction import Batch
 from cdc_sync.control.errands import Errand, Replayed, decoded
 from cdc_sync.control.search import Evidence, Search, found
 from cdc_sync.errors import RecordError, SinkUnavailable
-from cdc_sync.model import Delete, Document, DocumentKey, Partition, Record, Rejection
+from cdc_sync.model import Delete, Document, DocumentKey, Partition, Record, Rejection, Upsert
 from cdc_sync.protocols import RebalanceListener
 
 __all__ = ["FakeClerk", "FakeSource", "Letters", "MemorySink"]
@@ -29,6 +29,7 @@ class FakeSource:
         self.loses_commits = 0
         self.may_go_back = False
         self.is_fenced = False
+        self.refuses_commits = False
         self.renewals = 0
         self.clock: Callable[[], float] = time.monotonic
 
@@ -56,6 +57,8 @@ class FakeSource:
             assert partition in self.positions, "committed a partition that is not owned"
             backwards = offset <= self.committed.get(partition, 0)
             assert not backwards or self.may_go_back, "committed backwards, or twice"
+        if self.refuses_commits:
+            return False
         if self.loses_commits and not wait:
             self.loses_commits -= 1
             return False
@@ -125,12 +128,16 @@ class FakeClerk:
 
 
 class MemorySink:
-    """Documents in a dict; `fails` is asked before each call, `refuses` for each document."""
+    """Documents in a dict; `fails` is asked before each call, `refuses` for each document.
+
+    `incomplete` is asked for changes that need what is stored.
+    """
 
     def __init__(self) -> None:
         self.documents: dict[DocumentKey, Document] = {}
         self.fails: Callable[[], bool] = lambda: False
         self.refuses: Callable[[Document], bool] = lambda _: False
+        self.incomplete: Callable[[Upsert], bool] = lambda _: False
         self.writes = 0
 
     def open(self) -> None:
@@ -146,6 +153,8 @@ class MemorySink:
             key = DocumentKey(change.collection, change.id)
             if isinstance(change, Delete):
                 self.documents.pop(key, None)
+            elif self.incomplete(change):
+                rejections.append(Rejection(key, "nobody knows", is_incomplete=True))
             elif self.refuses(change.document):
                 rejections.append(Rejection(key, "refused"))
             else:

@@ -14,8 +14,9 @@ import pytest
 import structlog
 
 from cdc_sync import __version__, cli
-from cdc_sync.commands.dlq import age, hex_dump, indented, since_ms
+from cdc_sync.commands.dlq import age, hex_dump, indented
 from cdc_sync.commands.door import printable
+from cdc_sync.commands.letters import since_ms
 from cdc_sync.errors import CdcSyncError, ConfigError, DecodeError, MappingError
 from cdc_sync.model import Partition, Record
 from tests.kafka_mock import MockKafka, mock_kafka

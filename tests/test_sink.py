@@ -12,14 +12,14 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import pytest
 
 from cdc_sync.app import resolver
 from cdc_sync.compaction import Asked, Batch
-from cdc_sync.errors import SinkAmbiguous, SinkMisconfigured, SinkUnavailable, TransientError
+from cdc_sync.errors import LeaseExpired, SinkAmbiguous, SinkMisconfigured, SinkUnavailable, TransientError
 from cdc_sync.mappers.products import PRODUCT_ENRICHMENT
 from cdc_sync.model import Delete, Document, DocumentChange, Partition, Record, Rejection, Upsert
 from cdc_sync.schema import Collection, Enrichment, Field, lookup_key
@@ -89,8 +89,12 @@ class OverHttp:
         self.suffix = suffix
         self.connection = Connection([url], api_key, read_timeout_s=read_timeout_s)
         self.admin = Collections(client_of([url], api_key))
+        self.may_write: Callable[[], bool] = lambda: True
         self.sink = TypesenseSink(
-            self.connection, resolver(self.admin, self.collections, lambda *_: None), [renamed(suffix)]
+            self.connection,
+            resolver(self.admin, self.collections, lambda *_: None),
+            [renamed(suffix)],
+            may_write=lambda: self.may_write(),
         )
 
     def write(self, *changes: DocumentChange) -> Sequence[Rejection]:
@@ -282,6 +286,37 @@ def test_an_outage_is_never_a_rejection(
         over_http.write(*changes)
     assert over_http.write(*changes) == []
     assert len(over_http.stored("things")) == 11
+
+
+def allowed(times: int) -> Callable[[], bool]:
+    """A lease that runs out after so many looks."""
+    left = iter([True] * times)
+    return lambda: next(left, False)
+
+
+def test_nothing_more_is_written_without_the_lease(over_http: OverHttp) -> None:
+    """It is looked at before every body and every delete, for a process may be suspended between any two."""
+    large = "x" * 150_000
+    names = ("a", "b", "c")
+    over_http.write(thing("old", name="x"))
+    for asked, written in ((0, set()), (1, {"a"}), (3, {"a", "b", "c"})):
+        over_http.may_write = allowed(asked)
+        with pytest.raises(LeaseExpired):
+            over_http.write(*[thing(i, name=large) for i in names], Delete("things", "old"))
+        assert written | {"old"} == over_http.stored("things").keys()
+    over_http.may_write = allowed(4)
+    assert [] == over_http.write(*[thing(i, name=large) for i in names], Delete("things", "old"))
+    assert set(names) == over_http.stored("things").keys()
+
+
+def test_what_is_a_function_of_the_index_is_put_right_without_the_lease(over_http: OverHttp) -> None:
+    """A side row went out while the lease was held: its parent is joined with it by whoever sees it."""
+    parent, side = PRODUCT_ENRICHMENT.parent, PRODUCT_ENRICHMENT.side
+    row = {"id": "i", "infoId": "i", "productId": "p", "_live": True, LOOKUP.name: lookup_key("p")}
+    over_http.write(Upsert(parent, {"id": "p"}))
+    over_http.may_write = allowed(1)
+    assert [] == over_http.write(Upsert(side, row))
+    assert {"id": "p", "infoId": "i"} == over_http.stored(parent)["p"]
 
 
 def test_a_late_write_cannot_win(standin: StandIn) -> None:

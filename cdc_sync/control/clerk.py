@@ -1,32 +1,29 @@
 """The desk's clerk: reads and writes the control topic and searches the log, on a thread of its own.
 
-The control topic is read from its start and handed on only when its end is reached: an errand may be
-followed by its outcome. It is made by the first who writes to it; until then, a look is taken now and then.
+The control topic is made by the first who writes to it.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING as BEGINNING
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-
-from cdc_sync.control.errands import Errand, Replayed, decoded
+from cdc_sync.control.errands import Errand, Replayed
 from cdc_sync.control.search import Evidence, Identity, Search, found
+from cdc_sync.control.tail import Tail
 from cdc_sync.errors import CdcSyncError, FatalError
 from cdc_sync.model import Partition, Record
 from cdc_sync.outbox import Outbox, OwnTopic
-from cdc_sync.reader import READER, Range, TopicReader
+from cdc_sync.reader import Range, TopicReader
 
 __all__ = ["KafkaClerk", "control_topic", "searched"]
 
-LOOK_EVERY_S: Final = 3.0
 WAIT_S: Final = 0.1
 AGAIN_S: Final = 1.0
+MAX_CONTROL_BYTES: Final = 31_457_280
+"""A dead letter of 20 MiB in base64, and something around it."""
 
 OnEvidence = Callable[[Evidence], None]
 Identify = Callable[[Record], Identity | None]
@@ -34,7 +31,7 @@ Identify = Callable[[Record], Identity | None]
 
 def control_topic(name: str, replication_factor: int) -> OwnTopic:
     """The control topic as it is made: one partition, so that its entries have one order."""
-    config = {"cleanup.policy": "compact", "max.message.bytes": "31457280"}
+    config = {"cleanup.policy": "compact", "max.message.bytes": str(MAX_CONTROL_BYTES)}
     return OwnTopic(name, 1, replication_factor, config)
 
 
@@ -143,61 +140,6 @@ class KafkaClerk:
                 continue
             for asked in group:
                 self._calls.append(lambda asked=asked, e=evidence: asked.on_evidence(e))  # type: ignore[misc]  # those of now
-
-
-class Tail:
-    """The control topic, read from its start on; entries come out whenever its end is reached."""
-
-    def __init__(self, config: Mapping[str, Any], topic: str) -> None:
-        self._topic = topic
-        self._consumer = Consumer(
-            {**config, **READER, "group.id": "cdc-sync-control", "error_cb": lambda _: None}
-        )
-        self._is_assigned = False
-        self._look_at = float("-inf")
-        self._read: dict[str, Errand | Replayed | None] = {}
-
-    def read(self, timeout_s: float) -> list[tuple[str, Errand | Replayed | None]]:
-        """What is new, once the end is reached; None stands for what was removed."""
-        if not self._is_assigned and not self._assign():
-            time.sleep(timeout_s)
-            return []
-        for message in self._consumer.consume(1_000, timeout_s):
-            error = message.error()
-            if error is None:
-                self._take(message)
-            elif error.code() == KafkaError._PARTITION_EOF:
-                read, self._read = self._read, {}
-                return list(read.items())
-        return []
-
-    def close(self) -> None:
-        """Let go of the broker."""
-        self._consumer.close()
-
-    def _assign(self) -> bool:
-        now = time.monotonic()
-        if now - self._look_at < LOOK_EVERY_S:
-            return False
-        self._look_at = now
-        try:
-            topics = self._consumer.list_topics(timeout=LOOK_EVERY_S).topics
-        except KafkaException:
-            return False  # the polling thread says that no broker is there
-        if self._topic in topics:
-            self._consumer.assign([TopicPartition(self._topic, 0, BEGINNING)])
-            self._is_assigned = True
-        return self._is_assigned
-
-    def _take(self, message: Message) -> None:
-        key, value = message.key(), message.value()
-        if key is None:
-            return
-        name = key.decode("utf-8", "replace")
-        entry = None if value is None else decoded(value)
-        self._read.pop(name, None)
-        if value is None or entry is not None:
-            self._read[name] = entry
 
 
 def searched(reader: TopicReader, search: Search, identity_of: Identify) -> Evidence:

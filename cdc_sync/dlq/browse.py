@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -24,6 +24,7 @@ __all__ = [
     "Letters",
     "Place",
     "grouped",
+    "line_of",
     "normalised",
     "place_of",
 ]
@@ -91,10 +92,21 @@ class Letters:
         """A line for each letter; with `newest` for at most so many, the newest ones, newest first."""
         ranges = self._reader.ranges(self._partitions)  # now, not when the first line is asked for
         if newest is None:
-            return self._lines(ranges)
+            return map(line_of, self._read(ranges))
         tails = {p: Range(max(held.start, held.end - newest), held.end) for p, held in ranges.items()}
-        chosen = heapq.nlargest(newest, self._lines(tails), key=lambda line: (line.stored_at_ms, line.place))
-        return iter(chosen)
+        lines = map(line_of, self._read(tails))
+        return iter(heapq.nlargest(newest, lines, key=lambda line: (line.stored_at_ms, line.place)))
+
+    def all(self) -> Iterator[DeadLetter]:
+        """Every letter that there is now, with its bytes."""
+        return self._read(self._reader.ranges(self._partitions))
+
+    def between(self, places: Collection[Place]) -> Iterator[DeadLetter]:
+        """Every letter from the first to the last of these places in each partition."""
+        offsets: dict[Partition, list[int]] = {}
+        for place in places:
+            offsets.setdefault(place.partition, []).append(place.offset)
+        return self._read({p: Range(min(of), max(of) + 1) for p, of in offsets.items()})
 
     def letter(self, place: Place) -> DeadLetter:
         """The letter at this place. Raises `CdcSyncError` when there is none."""
@@ -113,31 +125,42 @@ class Letters:
             return letter
         raise CdcSyncError(f"{place}: the letter is gone (deleted or compacted)")
 
-    def _lines(self, ranges: Mapping[Partition, Range]) -> Iterator[LetterLine]:
+    def _read(self, ranges: Mapping[Partition, Range]) -> Iterator[DeadLetter]:
         for record in self._reader.read(ranges):
             letter = read_letter(record)
             if letter is None:
                 self.not_letters += 1
-                continue
-            yield LetterLine(
-                Place(record.partition, record.offset),
-                letter.origin,
-                letter.origin_offset,
-                letter.stage,
-                letter.error_class,
-                letter.reason[:MAX_REASON],
-                letter.stored_at_ms,
-            )
+            else:
+                yield letter
+
+
+def line_of(letter: DeadLetter) -> LetterLine:
+    """The letter without its bytes."""
+    return LetterLine(
+        Place(letter.position.partition, letter.position.offset),
+        letter.origin,
+        letter.origin_offset,
+        letter.stage,
+        letter.error_class,
+        letter.reason[:MAX_REASON],
+        letter.stored_at_ms,
+    )
 
 
 class Filter(NamedTuple):
-    """Which letters are wanted; None is any. `topic` and `table` are the origin's."""
+    """Which letters are wanted; None is any. Topic, table, partition and offsets are the origin's.
+
+    `offsets` are the first and the last; times are when the letter was stored, `until_ms` not included.
+    """
 
     topic: str | None = None
     table: str | None = None
     stage: str | None = None
     error: str | None = None
     since_ms: int | None = None
+    partition: int | None = None
+    offsets: tuple[int, int] | None = None
+    until_ms: int | None = None
 
     def matches(self, line: LetterLine) -> bool:
         """Whether this letter is wanted; letter case does not matter, but for the topic's."""
@@ -147,6 +170,9 @@ class Filter(NamedTuple):
             and (self.stage is None or line.stage.lower() == self.stage.lower())
             and (self.error is None or line.error_class.lower() == self.error.lower())
             and (self.since_ms is None or line.stored_at_ms >= self.since_ms)
+            and (self.until_ms is None or line.stored_at_ms < self.until_ms)
+            and (self.partition is None or line.origin.number == self.partition)
+            and (self.offsets is None or self.offsets[0] <= line.origin_offset <= self.offsets[1])
         )
 
 

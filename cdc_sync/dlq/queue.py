@@ -28,7 +28,7 @@ class KafkaDeadLetterQueue:
         topic: str,
         *,
         group: str,
-        partitions: int = 1,
+        partitions: int = 3,
         replication_factor: int = -1,
         on_trouble: Callable[[str, str], None] = lambda *_: None,
         retry_every_s: float = 1.0,

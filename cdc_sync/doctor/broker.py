@@ -22,7 +22,7 @@ from cdc_sync.model import Partition
 from cdc_sync.protocols import Decoder, Mapper
 from cdc_sync.reader import Range, TopicReader
 
-__all__ = ["ask_broker", "take_samples"]
+__all__ = ["ask_broker", "group_facts", "take_samples"]
 
 SILENT: Final = (KafkaException, concurrent.futures.TimeoutError, TimeoutError)
 """What a question raises that a broker does not answer, or not to us."""
@@ -106,6 +106,11 @@ def ask_settings(
             entries = answer.result(timeout_s)
             found[resources[resource]] = {n: e.value for n, e in entries.items() if e.value is not None}
     return found
+
+
+def group_facts(config: Mapping[str, Any], group_id: str, *, timeout_s: float) -> GroupFacts:
+    """Only what the broker says of the group."""
+    return ask_group(AdminClient(dict(config)), group_id, timeout_s)
 
 
 def ask_group(admin: AdminClient, group_id: str, timeout_s: float) -> GroupFacts:

@@ -19,7 +19,7 @@ from tools.stack.rest import Refused, request
 
 from .shared import PROJECT
 
-__all__ = ["Daemon", "DaemonFailed"]
+__all__ = ["Daemon", "DaemonFailed", "environment"]
 
 _READY_S = 60.0
 _STOP_S = 30.0
@@ -33,22 +33,24 @@ class DaemonFailed(Exception):
     """
 
 
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a process of ours: no settings but these."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("CDC_SYNC_") or name.startswith(_NOT_OURS)
+    }
+    return {**inherited, "PYTHONUNBUFFERED": "1", "CDC_SYNC_LOG__FORMAT": "json", **settings}
+
+
 class Daemon:
     """One process. `settings` are the variables of `interface.md`; the HTTP port is chosen here."""
 
     def __init__(self, settings: Mapping[str, str], log: Path) -> None:
         self.port = free_port()
         self.log = log
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("CDC_SYNC_") or name.startswith(_NOT_OURS)
-        }
         self._environment = {
-            **inherited,
-            "PYTHONUNBUFFERED": "1",
-            "CDC_SYNC_LOG__FORMAT": "json",
-            **settings,
+            **environment(settings),
             "CDC_SYNC_HTTP__HOST": "127.0.0.1",
             "CDC_SYNC_HTTP__PORT": str(self.port),
         }

@@ -6,6 +6,8 @@ Database, connector, topics, search server, daemons; and its final judgement.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +23,10 @@ from tools.stack.seller import TABLES, connector_config, create_database, drop_d
 from tools.stack.signals import signal_by_kafka, signal_by_table, snapshot_request
 
 from .compare import Allowed, Server, compare_all
-from .daemon import Daemon
+from .daemon import Daemon, environment
 from .oracle import expected_collections
 from .quiet import NotQuiet, wait_settled, wait_streamed
+from .shared import PROJECT
 
 __all__ = ["MakeWorld", "World"]
 
@@ -43,6 +46,7 @@ class World:
         self.folder = folder
         self.group = f"{self.name}-group"
         self.dlq_topic = f"{self.prefix}.cdc.dlq"
+        self.control_topic = f"{self.prefix}.cdc.control"
         self.connectors = Connectors(stack.connect.address)
         self.conninfo = create_database(stack, self.name)
         self.daemons: list[Daemon] = []
@@ -94,24 +98,39 @@ class World:
 
     def start_daemon(self, *, ready: bool = True, **settings: str) -> Daemon:
         """One more replica; `settings` are added to what every replica gets."""
-        daemon = Daemon(
-            {
-                "CDC_SYNC_KAFKA__BOOTSTRAP_SERVERS": self.stack.broker.address,
-                "CDC_SYNC_KAFKA__GROUP_ID": self.group,
-                "CDC_SYNC_KAFKA__TOPIC_PREFIX": f"{self.prefix}.public",
-                "CDC_SYNC_KAFKA__DLQ_TOPIC": self.dlq_topic,
-                # Short, so that a killed member is given up soon and a new topic is found soon.
-                "CDC_SYNC_KAFKA__SESSION_TIMEOUT_MS": "6000",
-                "CDC_SYNC_KAFKA__EXTRA": json.dumps({"topic.metadata.refresh.interval.ms": 1000}),
-                "CDC_SYNC_TYPESENSE__URL": self.server.url,
-                "CDC_SYNC_TYPESENSE__API_KEY": self.server.api_key,
-                **settings,
-            },
-            self.folder / f"daemon-{len(self.daemons)}.log",
-        )
+        log = self.folder / f"daemon-{len(self.daemons)}.log"
+        daemon = Daemon({**self.settings, **settings}, log)
         self.daemons.append(daemon)
         daemon.start(ready=ready)
         return daemon
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What every process of this world is told."""
+        return {
+            "CDC_SYNC_KAFKA__BOOTSTRAP_SERVERS": self.stack.broker.address,
+            "CDC_SYNC_KAFKA__GROUP_ID": self.group,
+            "CDC_SYNC_KAFKA__TOPIC_PREFIX": f"{self.prefix}.public",
+            "CDC_SYNC_KAFKA__DLQ_TOPIC": self.dlq_topic,
+            "CDC_SYNC_KAFKA__CONTROL_TOPIC": self.control_topic,
+            # Short, so that a killed member is given up soon and a new topic is found soon.
+            "CDC_SYNC_KAFKA__SESSION_TIMEOUT_MS": "6000",
+            "CDC_SYNC_KAFKA__EXTRA": json.dumps({"topic.metadata.refresh.interval.ms": 1000}),
+            "CDC_SYNC_TYPESENSE__URL": self.server.url,
+            "CDC_SYNC_TYPESENSE__API_KEY": self.server.api_key,
+        }
+
+    def command(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
+        """`cdc-sync` with these arguments, started; its output is read by `communicate`."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "cdc_sync", *arguments],
+            cwd=PROJECT,
+            env=environment({**self.settings, **settings}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def close(self) -> None:
         """Stop the daemons and remove what this world left on the servers."""
@@ -190,6 +209,11 @@ class World:
     def named_rows(self) -> set[tuple[str, str]]:
         """Table and id of every row that a dead letter is about."""
         return {letter_row(letter) for letter in self.letters()}
+
+    def differences(self) -> list[str]:
+        """Where an index at rest is not the function of the database, whatever was dead-lettered."""
+        expected = expected_collections(self.conninfo)
+        return [str(differs) for differs in compare_all(self.server, expected, Allowed())]
 
     def judge(
         self,
