@@ -268,7 +268,7 @@ def test_it_ends_in_time_while_typesense_hangs(kafka: MockKafka, standin: StandI
         code, seconds = daemon.terminate()
         assert (0, True) == (code, seconds < 1 + STOP_LANES_S + ABORT_S + 5), seconds
         assert [False] == [line["all_written"] for line in daemon.said("stopped")]
-        assert committed(kafka, "hangs", topic) < 0
+        assert committed(kafka, "hangs", topic) <= 0  # at most where it began, to prove its membership
 
 
 def test_it_outlives_a_broker_that_is_not_there(standin: StandIn, tmp_path: Path) -> None:
