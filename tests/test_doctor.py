@@ -25,7 +25,13 @@ from cdc_sync.doctor.facts import (
     ServerFacts,
     TopicFacts,
 )
-from cdc_sync.doctor.kafka_checks import check_broker, check_dlq, check_group, check_topics
+from cdc_sync.doctor.kafka_checks import (
+    check_broker,
+    check_control,
+    check_dlq,
+    check_group,
+    check_topics,
+)
 from cdc_sync.doctor.message_checks import check_samples
 from cdc_sync.doctor.samples import Decimals, TopicSamples, Wire, look_at
 from cdc_sync.doctor.server import ask_server
@@ -218,6 +224,14 @@ DECLARED = [PRODUCT.collection]
 def test_a_server_with_everything_in_place_is_well() -> None:
     found = list(check_server(server(products(), key=KeyFacts(frozenset(NEEDED_ACTIONS))), DECLARED))
     assert levels(found) == ["ok", "ok", "ok"]
+
+
+def test_the_control_topic_is_a_table() -> None:
+    """Nothing is wrong where there is none yet."""
+    assert ["ok"] == levels(check_control(broker(), "control"))
+    assert ["ok"] == levels(check_control(broker(topic("control")), "control"))
+    deleting = broker(topic("control", settings={"cleanup.policy": "delete"}))
+    assert "cleanup.policy=compact" in only(check_control(deleting, "control"), Level.WARNING)
 
 
 @pytest.mark.parametrize(

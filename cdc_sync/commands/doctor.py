@@ -106,13 +106,17 @@ def kafka_findings(
     prefix = kafka.topic_prefix.rstrip(".")
     sources = [f"{prefix}.{table}" for table in router.tables]
     facts = ask_broker(
-        kafka_config(settings), [*sources, kafka.dlq_topic], kafka.group_id, timeout_s=timeout_s
+        kafka_config(settings),
+        [*sources, kafka.dlq_topic, kafka.control_topic],
+        kafka.group_id,
+        timeout_s=timeout_s,
     )
     yield from kafka_checks.check_broker(facts, kafka.group_protocol)
     if facts.problem:
         return
     yield from kafka_checks.check_topics(facts, prefix, router.tables)
     yield from kafka_checks.check_dlq(facts, kafka.dlq_topic, sources)
+    yield from kafka_checks.check_control(facts, kafka.control_topic)
     yield from kafka_checks.check_group(facts, kafka.client_id, sources)
     yield from message_findings(settings, router, facts, timeout_s=timeout_s, samples=samples)
 
