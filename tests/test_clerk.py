@@ -83,14 +83,15 @@ def test_an_errand_that_has_its_outcome_is_not_handed_on(kafka: MockKafka) -> No
         running.wait(lambda: running.entries[rewind.key] is None)
 
 
-def test_what_is_written_is_heard_by_others(kafka: MockKafka) -> None:
-    """By one that was there before the topic. (End to end: also by one that has come to its end already.)"""
+def test_what_is_written_is_heard_by_all(kafka: MockKafka) -> None:
+    """By the writer, which had come to the end already, and by one that was there before the topic."""
     with Running(kafka, "control-2") as early:
         time.sleep(0.3)
         kafka.write("control-2", b"{}")  # the mock makes a topic so
         with Running(kafka, "control-2") as writer:
             writer.clerk.put(REPLAY.key, encoded(REPLAY))
             early.wait(lambda: early.entries.get(REPLAY.key) == REPLAY)
+            writer.wait(lambda: writer.entries.get(REPLAY.key) == REPLAY)
 
 
 def test_later_events_of_many_rows_are_found_at_once(kafka: MockKafka) -> None:

@@ -14,6 +14,7 @@ from cdc_sync.control.clerk import Asked, merged, together
 from cdc_sync.control.desk import AT_ONCE, STALE_MS
 from cdc_sync.control.errands import Fate, decoded, encoded
 from cdc_sync.control.search import Evidence, Search, found
+from cdc_sync.control.tail import Entries
 from cdc_sync.model import Partition, Record
 
 P0, P1 = Partition("t", 0), Partition("t", 1)
@@ -320,3 +321,27 @@ def test_a_replay_carries_the_record_byte_by_byte(
 @pytest.mark.parametrize("value", [b"", b"{", b"\xff", msgspec.json.encode({"type": "dance"}), b"[]"])
 def test_an_entry_of_another_version_is_left_alone(value: bytes) -> None:
     assert decoded(value) is None
+
+
+@given(steps=st.lists(st.sampled_from(["ask", "answer", "remove", "end", "look"]), max_size=30))
+def test_what_is_read_of_the_control_topic_is_handed_on_once_and_whole(steps: list[str]) -> None:
+    """Wherever its ends come among the records: no entry is lost, none is shown that an answer follows."""
+    entries = Entries()
+    asked, answer = replay(), Replayed(replay().letter, Fate.REPLAYED, "", 0)
+    values = {"ask": asked, "answer": answer, "remove": None}
+    stands: object = "nothing"
+    shown: object = "nothing"
+    is_at_end = False
+    for step in [*steps, "end", "look"]:
+        if step in values:
+            value = values[step]
+            entries.take(asked.key.encode(), None if value is None else encoded(value))
+            stands, is_at_end = value, False
+        elif step == "end":
+            entries.end()
+            is_at_end = True
+        elif found := entries.fresh():
+            assert is_at_end
+            [(key, shown)] = found
+            assert asked.key == key
+    assert stands == shown

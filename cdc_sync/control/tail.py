@@ -9,16 +9,46 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
 from cdc_sync.control.errands import Errand, Replayed, decoded
 from cdc_sync.errors import CdcSyncError
 from cdc_sync.reader import reading_consumer
 
-__all__ = ["Tail"]
+__all__ = ["Entries", "Tail"]
 
 LOOK_EVERY_S: Final = 3.0
 WAIT_S: Final = 0.1
+
+
+class Entries:
+    """What was read of a table, and what of it stands: nothing does before the end is reached again."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, Errand | Replayed | None] = {}
+        self._stands = False
+        self.has_ended = False
+
+    def take(self, key: bytes | None, value: bytes | None) -> None:
+        """One more record; what is no entry of ours is left out."""
+        entry = None if value is None else decoded(value)
+        if key is None or (entry is None and value is not None):
+            return
+        name = key.decode("utf-8", "replace")
+        self._read.pop(name, None)  # so that its place is that of its newest value
+        self._read[name] = entry
+        self._stands = False
+
+    def end(self) -> None:
+        """There is no more now."""
+        self._stands = self.has_ended = True
+
+    def fresh(self) -> list[tuple[str, Errand | Replayed | None]]:
+        """What is new and stands, each once; None for what was removed."""
+        if not self._stands:
+            return []
+        read, self._read = self._read, {}
+        return list(read.items())
 
 
 class Tail:
@@ -28,10 +58,9 @@ class Tail:
         self._topic = topic
         self._consumer = reading_consumer(config, "cdc-sync-control", lambda _: None)
         self._is_assigned = False
-        self.is_at_end = False
         self._is_missing = False
         self._look_at = float("-inf")
-        self._read: dict[str, Errand | Replayed | None] = {}
+        self._entries = Entries()
 
     def read(self, timeout_s: float) -> list[tuple[str, Errand | Replayed | None]]:
         """What is new, once the end is reached; None stands for what was removed."""
@@ -41,12 +70,15 @@ class Tail:
         for message in self._consumer.consume(1_000, timeout_s):
             error = message.error()
             if error is None:
-                self._take(message)
+                self._entries.take(message.key(), message.value())
             elif error.code() == KafkaError._PARTITION_EOF:
-                self.is_at_end = True
-                read, self._read = self._read, {}
-                return list(read.items())
-        return []
+                self._entries.end()
+        return self._entries.fresh()
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether the topic was read to its end once."""
+        return self._entries.has_ended
 
     def wait_end(self, timeout_s: float) -> list[tuple[str, Errand | Replayed | None]] | None:
         """What the topic holds now; None where there is none. Raises `CdcSyncError` when nobody answers."""
@@ -78,13 +110,3 @@ class Tail:
             self._is_assigned = True
         self._is_missing = not self._is_assigned
         return self._is_assigned
-
-    def _take(self, message: Message) -> None:
-        key, value = message.key(), message.value()
-        if key is None:
-            return
-        name = key.decode("utf-8", "replace")
-        entry = None if value is None else decoded(value)
-        self._read.pop(name, None)
-        if value is None or entry is not None:
-            self._read[name] = entry
