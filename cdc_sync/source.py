@@ -201,7 +201,7 @@ class KafkaSource:
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         assigned = as_partitions(partitions)
         self._owned |= assigned
-        self._paused -= assigned  # librdkafka delivers from what is newly assigned
+        self._paused |= assigned  # librdkafka keeps a pause over an absence; the next `pause` ends it
         self._listener.on_assigned(assigned)
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from cdc_sync.compaction import Batch
-from cdc_sync.errors import LeaseExpired
+from cdc_sync.errors import LeaseExpired, TransientError
 from cdc_sync.model import Document, DocumentChange, Rejection
 from cdc_sync.schema import Enrichment, filter_safe
 from cdc_sync.sink import requests
@@ -157,14 +157,22 @@ class TypesenseSink:
     def _ready(self) -> None:
         """Have a connection on which everything sent before has been decided, and know the real names."""
         if not self._connection.is_open:
-            self._connection.open()
+            self._connect()
+        elif self._clock() - self._resolved_at > self._resolve_every_s:
+            self._names = self._resolve(self._connection)
+            self._resolved_at = self._clock()
+
+    def _connect(self) -> None:
+        """Whole or not at all: a connection that is open is one behind its barrier."""
+        self._connection.open()
+        try:
             self._names = self._resolve(self._connection)
             self._resolved_at = self._clock()
             for name in self._names.values():
                 self._send("barrier", "DELETE", f"/collections/{quote(name, safe='')}/documents?{NOTHING}")
-        elif self._clock() - self._resolved_at > self._resolve_every_s:
-            self._names = self._resolve(self._connection)
-            self._resolved_at = self._clock()
+        except TransientError:
+            self._connection.close()
+            raise
 
     def _send(
         self, operation: str, method: str, target: str, body: bytes | None = None, *, missing_ok: bool = False
