@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from cdc_sync import __version__
+from cdc_sync.admission import AdmitKnown
 from cdc_sync.control.clerk import KafkaClerk
 from cdc_sync.dlq import KafkaDeadLetterQueue
 from cdc_sync.health import HealthServer
@@ -31,8 +32,8 @@ FLOOD_CURE: Final = (
 class Daemon:
     """The wired daemon: `run` until `stop` is set, then finish what was read.
 
-    `http` is the host and port of the probes; a turn of the loop that takes longer than `max_turn_s` means
-    that the process is stuck.
+    `admission` is there where a schema registry is. `http` is the host and port of the probes; a turn of the
+    loop that takes longer than `max_turn_s` means that the process is stuck.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Daemon:
         metrics: Metrics,
         probe: Probe | None,
         *,
+        admission: AdmitKnown | None = None,
         group: str,
         http: tuple[str, int],
         max_turn_s: float,
@@ -57,6 +59,7 @@ class Daemon:
         self._dead_letters = dead_letters
         self._clerk = clerk
         self._probe = probe
+        self._admission = admission
         self._group = group
         self._max_turn_s = max_turn_s
         self._shutdown_timeout_s = shutdown_timeout_s
@@ -77,6 +80,8 @@ class Daemon:
         for lane in self._lanes:
             lane.start()
         self._clerk.start()
+        if self._admission is not None:
+            self._admission.start()
         self._log.info("started", version=__version__, http_port=self.health.port)
         flooded = False
         while not stop.is_set():
@@ -96,6 +101,8 @@ class Daemon:
         complete = self._pipeline.finish(self._shutdown_timeout_s)
         for lane in self._lanes:
             lane.ask_to_stop()
+        if self._admission is not None:
+            self._admission.stop(0.1)
         deadline = time.monotonic() + STOP_LANES_S
         for lane in self._lanes:
             lane.stop(max(0.0, deadline - time.monotonic()))
@@ -121,6 +128,8 @@ class Daemon:
             problems.append(f"stopped by a flood of dead letters: {FLOOD_CURE}")
         troubles = {str(lane.trouble) for lane in self._lanes if lane.trouble is not None}
         problems += sorted(troubles) or (self._probe.problems() if self._probe else [])
+        if self._admission is not None and self._admission.trouble is not None:
+            problems.append(str(self._admission.trouble))
         if self._dead_letters.waiting:
             problems.append(f"{self._dead_letters.waiting} dead letters are not stored yet")
         return problems
@@ -131,6 +140,9 @@ class Daemon:
         metrics.set("assigned_partitions", len(source.owned))
         metrics.set("dead_letters_waiting", self._dead_letters.waiting)
         metrics.set("dead_letter_limit_broken", self._pipeline.is_stopped)
+        if self._admission is not None:
+            metrics.set("registry_waiting", self._admission.trouble is not None)
+            metrics.set("held_records", self._admission.held_records)
         metrics.forget("lag_records")
         behind = source.lag()
         for (topic, number), records in behind.items():

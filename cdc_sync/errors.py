@@ -11,7 +11,8 @@ CdcSyncError
 │   ├── SinkAmbiguous         the answer got lost; the request may be applied, now or later
 │   ├── SinkMisconfigured     wrong key, missing collection or alias: an operator has to act
 │   ├── LeaseExpired          the broker has not said lately that the partitions are still ours
-│   └── DeadLetterUnavailable the broker did not acknowledge a dead letter
+│   ├── DeadLetterUnavailable the broker did not acknowledge a dead letter
+│   └── RegistryUnavailable   the schema registry does not answer as it should, so nobody knows the schema
 ├── FatalError            stop: nothing can be done in this process
 │   └── ConfigError           an operator's mistake; one line that names the setting and the cure
 └── Abandoned             no error: the work in hand was taken away (revoked, shutting down)
@@ -30,6 +31,7 @@ __all__ = [
     "LeaseExpired",
     "MappingError",
     "RecordError",
+    "RegistryUnavailable",
     "RejectedError",
     "SinkAmbiguous",
     "SinkMisconfigured",
@@ -95,6 +97,10 @@ class LeaseExpired(TransientError):
 
 class DeadLetterUnavailable(TransientError):
     """The broker has not acknowledged a dead letter, so its record is not settled."""
+
+
+class RegistryUnavailable(TransientError):
+    """The schema registry is away, refuses us, or is none: what a message says cannot be known yet."""
 
 
 class FatalError(CdcSyncError):

@@ -116,6 +116,16 @@ METRICS: Final = (
     Definition("waiting_documents", "gauge", ("lane",), "Documents that wait to be written."),
     Definition("open_spans", "gauge", (), "Runs of records that are read but not settled."),
     Definition(
+        "schema_requests_total",
+        "counter",
+        ("outcome",),
+        "Requests to the schema registry by outcome: found, unknown or unavailable.",
+    ),
+    Definition(
+        "registry_waiting", "gauge", (), "1 while a schema is needed and the schema registry does not answer."
+    ),
+    Definition("held_records", "gauge", (), "Records that wait for a schema before they are decoded."),
+    Definition(
         "rebalances_total", "counter", ("kind",), "Partitions assigned, revoked or lost: times it happened."
     ),
     Definition("assigned_partitions", "gauge", (), "Partitions that this member owns."),
@@ -233,6 +243,10 @@ class Metrics:
     def retried(self, lane: str, error: TransientError) -> None:
         """A lane's write has failed and is made again."""
         self._counters["retries_total"].labels(lane, type(error).__name__).inc()
+
+    def schema_asked(self, outcome: str) -> None:
+        """A request to the schema registry and how it ended."""
+        self._counters["schema_requests_total"].labels(outcome).inc()
 
     def rebalanced(self, kind: str) -> None:
         """Partitions came or went."""

@@ -1,4 +1,4 @@
-"""The corridor: poll → decode → route → map → compact → write → commit.
+"""The corridor: poll → admit → decode → route → map → compact → write → commit.
 
 Delivery is at least once, and converges: what is committed was applied, skipped on purpose, or stored as a
 dead letter before; after a crash the rest is read and written again, in the same order for every document.
@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Final
 
+from cdc_sync.admission import AdmitAll
 from cdc_sync.compaction import Asked
 from cdc_sync.control.desk import Desk
 from cdc_sync.control.errands import Fate, Replay, Rewind
@@ -24,7 +25,7 @@ from cdc_sync.lease import Lease
 from cdc_sync.metrics import Metrics
 from cdc_sync.model import DocumentChange, Operation, Partition, Record, Skip
 from cdc_sync.offsets import OffsetTracker, Outcome, Span
-from cdc_sync.protocols import DeadLetterQueue, Decoder, Mapper, Read, Source
+from cdc_sync.protocols import Admission, DeadLetterQueue, Decoder, Mapper, Read, Source
 from cdc_sync.routing import Router
 
 __all__ = ["Corridor", "Pipeline"]
@@ -86,9 +87,10 @@ class Corridor:
 class Pipeline:
     """Moves records through the corridor until it is stopped.
 
-    `lanes` and `topics_of` (what feeds it) by collection. `on_truncate(topic)` is told of a TRUNCATE, which
-    is skipped. When the dead letter limit breaks, nothing more is taken from the source (`is_stopped`), but
-    the member stays in its group and what was taken is finished.
+    `lanes` and `topics_of` (what feeds it) by collection. `admission` holds what cannot be decoded yet.
+    `on_truncate(topic)` is told of a TRUNCATE, which is skipped. When the dead letter limit breaks, nothing
+    more is taken from the source (`is_stopped`), but the member stays in its group and what was taken is
+    finished.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Pipeline:
         desk: Desk,
         metrics: Metrics,
         *,
+        admission: Admission | None = None,
         max_records: int = 1000,
         poll_timeout_s: float = 0.1,
         commit_every_s: float = 1.0,
@@ -113,6 +116,7 @@ class Pipeline:
         self._on_truncate = on_truncate
         self._sleep = sleep
         self._corridor = corridor
+        self._admission = admission or AdmitAll()
         self._lane_of = lanes
         self._lanes = tuple(dict.fromkeys(lanes.values()))
         self._dead_letters = dead_letters
@@ -142,7 +146,8 @@ class Pipeline:
         """Move one poll's worth of records through the corridor."""
         self._source = source
         source.pause(self._full_topics())
-        records = source.poll(self._max_records, self._poll_timeout_s)  # poll
+        polled = source.poll(self._max_records, self._poll_timeout_s)  # poll
+        records = self._admission.admit(polled)
         spans = self._offsets.open(records)
         self._newest.update({span.partition.topic: span.newest for span in spans.values()})
         changes = self._changes_of(records, spans)  # decode → route → map
@@ -262,6 +267,9 @@ class Pipeline:
     def _replay(self, replay: Replay) -> None:
         """Apply a dead letter's record like one that was read now, but for commits and the account."""
         record = replay.record
+        if not self._admission.is_known(record):
+            self._desk.again(replay)
+            return
         span = Span(record)
         try:
             asked = self._corridor.ask(record)
@@ -282,10 +290,11 @@ class Pipeline:
     # Back-pressure ---------------------------------------------------------------------------------
 
     def _full_topics(self) -> Collection[str]:
-        """The topics to read nothing from for now: their lane, or the dead letter queue, has enough."""
+        """The topics to read nothing from for now: held for a schema, or enough of them waits already."""
         if self.is_stopped or self._dead_letters.is_full or self._desk.looking >= MAX_LOOKING:
             return set().union(*self._topics_of.values())
-        return set().union(*(self._topics_of[lane] for lane in self._lanes if lane.is_full))
+        full = (self._topics_of[lane] for lane in self._lanes if lane.is_full)
+        return set(self._admission.holds).union(*full)
 
     @property
     def is_stopped(self) -> bool:
@@ -342,6 +351,7 @@ class Pipeline:
 
     def _drop(self, partitions: Collection[Partition], *, commit: bool = False) -> None:
         """Have no work on these any more: finished, or given up."""
+        self._admission.disown(partitions)
         for lane in self._lanes:
             lane.disown(partitions)
         deadline = self._clock() + self._revoke_timeout_s

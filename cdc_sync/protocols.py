@@ -10,7 +10,18 @@ from cdc_sync.errors import RecordError
 from cdc_sync.model import ChangeEvent, DocumentChange, Partition, Record, Rejection, Skip
 from cdc_sync.schema import Collection as TypesenseCollection
 
-__all__ = ["DeadLetterQueue", "Decoder", "Mapper", "Read", "Reads", "RebalanceListener", "Sink", "Source"]
+__all__ = [
+    "Admission",
+    "DeadLetterQueue",
+    "Decoder",
+    "Mapper",
+    "Read",
+    "Reads",
+    "RebalanceListener",
+    "Schemas",
+    "Sink",
+    "Source",
+]
 
 
 class RebalanceListener(Protocol):
@@ -65,6 +76,23 @@ class Source(Protocol):
         """Leave the group."""
 
 
+class Admission(Protocol):
+    """What may enter the corridor; the rest is held in front of it, in its order."""
+
+    @property
+    def holds(self) -> Collection[str]:
+        """The topics whose records are held: nothing more is to be read from them."""
+
+    def admit(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Those of these, and of what was held, that may go on; never waits for long."""
+
+    def is_known(self, record: Record) -> bool:
+        """Whether a record from elsewhere (a replay) may go on now; it is asked again later."""
+
+    def disown(self, partitions: Collection[Partition]) -> None:
+        """Drop what is held of these: their next owner reads it."""
+
+
 class Reads(NamedTuple):
     """What a decoder is asked for of a table: these columns, in this order, and which of them are the key."""
 
@@ -84,6 +112,17 @@ class Decoder(Protocol):
 
     def reader(self, topic: str) -> Read:
         """The function that decodes the records of one topic."""
+
+
+class Schemas(Protocol):
+    """Avro schemas by the ids that a registry gave them."""
+
+    def find(self, schema_id: int) -> Sequence[str]:
+        """The schema as text, last, after those that it refers to.
+
+        Raises `DecodeError` for an id that the registry does not know, `TransientError` while it cannot be
+        asked.
+        """
 
 
 class Mapper(Protocol):

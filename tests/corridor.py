@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
+from cdc_sync.admission import AdmitKnown
 from cdc_sync.control import Desk
-from cdc_sync.decoder import JsonDecoder
+from cdc_sync.decoder import WireDecoder
 from cdc_sync.dlq.limit import DeadLetterLimit
 from cdc_sync.lane import Lane
 from cdc_sync.lease import Lease
@@ -18,7 +19,7 @@ from cdc_sync.metrics import Metrics
 from cdc_sync.model import Partition, Record
 from cdc_sync.pipeline import Corridor, Pipeline
 from cdc_sync.routing import Router
-from tests.corridor_fakes import FakeClerk, FakeSource, Letters, MemorySink
+from tests.corridor_fakes import FakeClerk, FakeSource, FlakyRegistry, Letters, MemorySink
 
 __all__ = ["PREFIX", "World", "category", "names"]
 
@@ -37,30 +38,23 @@ class World:
         self.metrics = Metrics("test")
         self.limit = limit
         self.lanes: list[Lane] = []
+        self.registry = FlakyRegistry()
+        self.admission = AdmitKnown(self.registry)
         self.start()
 
     def start(self) -> None:
         """A daemon that begins at what was committed."""
         for lane in self.lanes:
             lane.stop(2.0)
+        self.admission.stop(2.0)
+        self.admission = AdmitKnown(self.registry, patience_s=0.2, max_backoff_s=0.01)
         router = Router(MAPPERS)
-        decoder = JsonDecoder(PREFIX, router.reads)
+        decoder = WireDecoder(PREFIX, router.reads, None, self.admission)
         corridor = Corridor(decoder, router)
         self.lease = Lease(6.0, time.monotonic)
-        self.clerk = FakeClerk(self.log, decoder.identity, self.control)
-        lane_of = {
-            c.name: Lane(
-                c.name,
-                [c.name],
-                self.sink,
-                corridor.change_of,
-                max_waiting_bytes=100_000,
-                max_waiting_documents=20,
-                max_backoff_s=0.01,
-                may_write=lambda: self.lease.is_held,
-            )
-            for c in router.collections
-        }
+        on_its_own_thread = WireDecoder(PREFIX, router.reads, None, self.registry)
+        self.clerk = FakeClerk(self.log, on_its_own_thread.identity, self.control)
+        lane_of = {c.name: self._lane(c.name, corridor) for c in router.collections}
         self.lanes = list(lane_of.values())
         topics = {c.name: [f"{PREFIX}.{t}" for t in router.tables_of(c.name)] for c in router.collections}
         self.pipeline = Pipeline(
@@ -70,15 +64,35 @@ class World:
             self.letters,
             DeadLetterLimit(count=self.limit, share=0.5, window_s=60, clock=time.monotonic),
             self.lease,
-            Desk(self.clerk, decoder.identity, member="me", now_ms=lambda: 0),
+            Desk(
+                self.clerk,
+                decoder.identity,
+                member="me",
+                now_ms=lambda: 0,
+                is_known=self.admission.is_known,
+            ),
             self.metrics,
+            admission=self.admission,
             max_records=7,
             commit_every_s=0.0,
         )
         for lane in self.lanes:
             lane.start()
+        self.admission.start()
         self.source = FakeSource(self.log, self.committed)
         self.source.listener = self.pipeline
+
+    def _lane(self, name: str, corridor: Corridor) -> Lane:
+        return Lane(
+            name,
+            [name],
+            self.sink,
+            corridor.change_of,
+            max_waiting_bytes=100_000,
+            max_waiting_documents=20,
+            max_backoff_s=0.01,
+            may_write=lambda: self.lease.is_held,
+        )
 
     def produce(self, table: str, key: str, after: dict[str, Any] | None, *, partition: int = 0) -> Record:
         """One event (or, with None, a delete) at the end of a partition."""
@@ -88,8 +102,13 @@ class World:
     def produce_raw(self, table: str, key: str, value: bytes | None, *, partition: int = 0) -> Record:
         """Any bytes at the end of a partition."""
         where = Partition(f"{PREFIX}.{table}", partition)
+        return self.produce_record(Record(where, 0, msgspec.json.encode({"id": key}), value))
+
+    def produce_record(self, made: Record) -> Record:
+        """Key and value of this one at the end of its partition."""
+        where = made.partition
         records = self.log.setdefault(where, [])
-        record = Record(where, len(records), msgspec.json.encode({"id": key}), value)
+        record = Record(where, len(records), made.key, made.value)
         records.append(record)
         self.source.positions.setdefault(where, self.committed.get(where, 0))
         return record
@@ -133,6 +152,7 @@ def category(category_id: str, name: str = "x", **columns: Any) -> dict[str, Any
     return row | columns
 
 
-def names(world: World) -> dict[str, str]:
-    """English names of the categories, by id."""
-    return {key.id: document["name_en"] for key, document in world.sink.documents.items()}
+def names(world: World, collection: str = "") -> dict[str, str]:
+    """English names of the categories (or of a collection), by id."""
+    found = {key: d for key, d in world.sink.documents.items() if collection in ("", key.collection)}
+    return {key.id: document["name_en"] for key, document in found.items()}

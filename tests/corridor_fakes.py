@@ -1,4 +1,4 @@
-"""A source, a sink and a dead letter queue in memory, for the corridor."""
+"""A source, a registry, a sink and a dead letter queue in memory, for the corridor."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from cdc_sync.compaction import Batch
 from cdc_sync.control.errands import Errand, Replayed, decoded
 from cdc_sync.control.search import Evidence, Search, found
-from cdc_sync.errors import RecordError, SinkUnavailable
+from cdc_sync.errors import RecordError, RegistryUnavailable, SinkUnavailable
 from cdc_sync.model import Delete, Document, DocumentKey, Partition, Record, Rejection, Upsert
 from cdc_sync.protocols import RebalanceListener
+from tests import avro
 
-__all__ = ["FakeClerk", "FakeSource", "Letters", "MemorySink"]
+__all__ = ["FakeClerk", "FakeSource", "FlakyRegistry", "Letters", "MemorySink"]
 
 
 class FakeSource:
@@ -188,3 +189,15 @@ class Letters:
     @property
     def is_full(self) -> bool:
         return len(self._waiting) >= 50
+
+
+class FlakyRegistry:
+    """The schemas of `tests.avro`, by a registry that may be away."""
+
+    def __init__(self) -> None:
+        self.away = False
+
+    def find(self, schema_id: int) -> Sequence[str]:
+        if self.away:
+            raise RegistryUnavailable("the registry is away")
+        return avro.SCHEMAS.find(schema_id)

@@ -24,7 +24,8 @@ from cdc_sync.dlq.browse import Letters
 from cdc_sync.lane import ABORT_S
 from cdc_sync.reader import TopicReader
 from cdc_sync.typesense_standin import Fault, StandIn
-from tests.factories import PREFIX, key_bytes, row, value_bytes
+from tests.avro import SCHEMAS, RegistryServer
+from tests.factories import PREFIX, Wire, key_bytes, row, value_bytes
 from tests.kafka_mock import MockKafka, mock_kafka
 from tests.raw_http import free_port
 
@@ -328,3 +329,29 @@ def test_the_default_times_end_within_half_a_minute() -> None:
     """Kubernetes kills after 30 s: finish, lanes, abort, letters, one after another, all at their worst."""
     letters_s = 2.0
     assert SyncSettings().shutdown_timeout_s + STOP_LANES_S + ABORT_S + letters_s <= 29
+
+
+def test_a_registry_that_is_away_is_waited_for(kafka: MockKafka, standin: StandIn, tmp_path: Path) -> None:
+    """No letter: unready with the reason, one line when it begins and one when it is over."""
+    port = free_port()
+    for table, wire in (("Category", Wire("avro")), ("Device", Wire())):
+        value = value_bytes(table, "c", row(table), wire)
+        kafka.write(f"{PREFIX}.{table}", value, key_bytes({"id": "a"}, wire))
+    with Running(
+        tmp_path,
+        KAFKA__BOOTSTRAP_SERVERS=kafka.address,
+        TYPESENSE__URL=standin.url,
+        SCHEMA_REGISTRY__URL=f"http://127.0.0.1:{port}",
+    ) as daemon:
+        daemon.wait(lambda: "schema registry" in daemon.get("/readyz")[1])
+        daemon.wait(lambda: "a" in stored(standin, "devices"))
+        daemon.wait(lambda: "cdc_sync_registry_waiting 1.0" in daemon.get("/metrics")[1])
+        assert 503 == daemon.get("/readyz")[0]
+        with RegistryServer(SCHEMAS, port):
+            daemon.wait_ready()
+            daemon.wait(lambda: "a" in stored(standin, "categories"))
+        assert 1 == len(daemon.said("waiting for the schema registry"))
+        assert 1 == len(daemon.said("the schema registry is back"))
+        assert 'stage="VALUE_CONVERTER",table="Category"' not in daemon.get("/metrics")[1]
+        code, _ = daemon.terminate()
+        assert 0 == code

@@ -12,6 +12,7 @@ from cdc_sync.control.errands import Fate, Replay, Replayed, Rewind, decoded, en
 from cdc_sync.model import Partition, Record, Rejection
 from cdc_sync.model import Upsert as UpsertChange
 from tests.corridor import PREFIX, World, category, names
+from tests.factories import Wire, change, record, row
 
 CATEGORY = Partition(f"{PREFIX}.Category", 0)
 
@@ -21,6 +22,7 @@ def world() -> Iterator[World]:
     """A world whose lanes are stopped at the end."""
     world = World()
     yield world
+    world.admission.stop(2.0)
     for lane in world.lanes:
         lane.stop(2.0)
 
@@ -230,6 +232,30 @@ def test_a_replay_applies_the_letter(world: World) -> None:
     assert {"a": "of the letter", "other": "x"} == names(world)
     assert (Fate.REPLAYED, "") == outcome(world, key)
     assert (before, {CATEGORY: 2}) == (settled(world), world.committed)
+
+
+@pytest.mark.parametrize("schema_id", [None, 1])
+def test_a_replay_in_avro_waits_for_the_registry(world: World, schema_id: int | None) -> None:
+    """It is neither failed nor unproven meanwhile; a schema that the registry lacks is its failure then."""
+    avro = Wire("avro")
+    found = change("Category", "u", row("Category", id="a", name='{"en": "of the letter"}'), avro)
+    if schema_id is not None:
+        found = record("Category", found.key, b"\0" + schema_id.to_bytes(4, "big") + b"\x02a")
+    written = world.produce_record(found)
+    world.produce("Category", "other", category("other"))
+    world.committed[CATEGORY] = 1
+    world.start()
+    world.run()
+    world.registry.away = True
+    key = ask(world, replay_of(written, 1))
+    turn(world, 20)
+    assert not isinstance(decoded(world.control[key]), Replayed)
+    world.registry.away = False
+    world.run(until=lambda: isinstance(decoded(world.control[key]), Replayed))
+    if schema_id is None:
+        assert (Fate.REPLAYED, {"a": "of the letter", "other": "x"}) == (outcome(world, key)[0], names(world))
+    else:
+        assert (Fate.FAILED, "no schema with the id 1") == outcome(world, key)
 
 
 @pytest.mark.parametrize("is_delete", [False, True])

@@ -20,6 +20,9 @@ from cdc_sync.model import (
 from cdc_sync.pipeline import Corridor
 from cdc_sync.routing import Router
 from tests.corridor import PREFIX, World, category, names
+from tests.factories import Wire, change, row, tombstone
+
+AVRO = Wire("avro")
 
 
 @pytest.fixture
@@ -27,6 +30,7 @@ def world() -> Iterator[World]:
     """A world whose lanes are stopped at the end."""
     world = World()
     yield world
+    world.admission.stop(2.0)
     for lane in world.lanes:
         lane.stop(2.0)
 
@@ -104,6 +108,62 @@ def test_an_outage_pauses_the_topics_of_the_lane_and_no_others(world: World) -> 
     world.sink.fails = lambda: False
     world.run()
     assert 100 == len(names(world))
+
+
+def avro_category(world: World, key: str, name: str, partition: int = 0) -> None:
+    """A change of a category in Avro."""
+    columns = row("Category", id=key, name=f'{{"en": "{name}"}}')
+    world.produce_record(change("Category", "u", columns, AVRO, partition=partition))
+
+
+def test_an_outage_of_the_registry_makes_no_letters_and_holds_only_what_needs_it(world: World) -> None:
+    """Nothing of it is committed; other topics go on; when it is back, everything is written in order."""
+    world.registry.away = True
+    for n in range(30):
+        avro_category(world, f"c{n % 3}", f"v{n}", partition=n % 2)
+    world.produce_record(tombstone("Category", "c2", AVRO))
+    device = change("Device", "u", row("Device", id="d"))
+    world.produce_record(device)
+    on_device = Partition(f"{PREFIX}.Device", 0)
+    world.run(until=lambda: world.committed.get(on_device) == 1)
+    for _ in range(20):
+        world.pipeline.run_once(world.source)
+    assert {on_device: 1} == world.committed
+    assert {f"{PREFIX}.Category"} == world.source.paused
+    assert 0 < world.admission.held_records <= 2 * 2 * 7, "a poll of two partitions, and one more"
+    assert "the registry is away" == str(world.admission.trouble)
+    world.registry.away = False
+    world.run()
+    assert {"c0": "v27", "c1": "v28"} == {i: n for i, n in names(world, "categories").items() if i != "c2"}
+    assert [] == world.letters.letters
+    found = {o: world.sample("events_total", table="Category", outcome=o) for o in OUTCOMES}
+    assert 31 == sum(found.values()) == world.sample("events_consumed_total", table="Category")
+
+
+def test_what_is_held_is_not_ours_after_a_revocation(world: World) -> None:
+    """The next owner reads it from what was committed."""
+    avro_category(world, "a", "a")
+    world.run()
+    world.registry.away = True
+    world.start()
+    avro_category(world, "b", "b")
+    avro_category(world, "c", "c", partition=1)
+    world.run(until=lambda: world.admission.held_records == 2)
+    world.source.revoke_next = {Partition(f"{PREFIX}.Category", 0)}
+    world.run(until=lambda: world.admission.held_records == 1)
+    world.registry.away = False
+    world.run(until=lambda: "c" in names(world, "categories"))
+    assert {"a", "c"} == names(world, "categories").keys()
+
+
+def test_an_unknown_schema_is_a_letter_and_its_neighbours_are_written(world: World) -> None:
+    """The registry has answered: nobody will ever read it."""
+    avro_category(world, "a", "a")
+    world.produce_raw("Category", "b", b"\0\0\0\0\x01\x02a")
+    avro_category(world, "c", "c")
+    world.run()
+    assert {"a", "c"} == names(world, "categories").keys()
+    assert ["no schema with the id 1"] == [str(error) for _, error in world.letters.letters]
 
 
 def test_events_add_up(world: World) -> None:

@@ -32,9 +32,9 @@ DESCRIPTION: Final = """\
 Checks what the daemon depends on, a line each: ok, warning or error, what was found, and the cure.
 
 Kafka: the broker, the change topics and their policies, the dead letter topic, the consumer group and its
-lag, and how the newest messages are written. Typesense: nodes, version, key, aliases, schemas. It only reads:
-it writes nothing to Kafka or Typesense and never joins the daemon's group, so it may run beside it.
-Exit code 1 when a line is an error."""
+lag, and how the newest messages are written. The schema registry, where one is set. Typesense: nodes,
+version, key, aliases, schemas. It only reads: it writes nothing to Kafka or Typesense and never joins the
+daemon's group, so it may run beside it. Exit code 1 when a line is an error."""
 
 EXAMPLES: Final = """\
   cdc-sync doctor                                    before the first start, or when something is odd
@@ -124,22 +124,29 @@ def kafka_findings(
 def message_findings(
     settings: Settings, router: Router, facts: BrokerFacts, *, timeout_s: float, samples: int
 ) -> Iterator[Finding]:
-    """About the newest messages."""
-    from cdc_sync.app import kafka_config
-    from cdc_sync.decoder import JsonDecoder
+    """About the schema registry and the newest messages."""
+    from cdc_sync.app import kafka_config, make_decoder, make_registry
+    from cdc_sync.decoder import WireDecoder
     from cdc_sync.doctor.broker import take_samples
     from cdc_sync.doctor.finding import error
     from cdc_sync.doctor.message_checks import check_samples
-    from cdc_sync.envelope import Placeholder
+    from cdc_sync.doctor.registry import AskedOnce, check_registry
 
+    try:
+        registry = make_registry(settings, timeout_s=timeout_s)
+    except ConfigError as mistake:
+        what, _, cure = str(mistake).partition(": ")
+        yield error("schema registry", what, cure)
+        return
+    schemas = None if registry is None else AskedOnce(registry)
+    yield from check_registry(settings.schema_registry.url, schemas)
     prefix = settings.kafka.topic_prefix.rstrip(".")
     mappers = {f"{prefix}.{t}": mapper for t in router.tables if (mapper := router.mapper(t)) is not None}
-    placeholder = Placeholder(settings.debezium.unavailable_value, binary=router.reads_binary)
-    decoder = JsonDecoder(prefix, router.reads, placeholder)
+    decoder = make_decoder(settings, router, schemas)
+    whole = decoder.whole if isinstance(decoder, WireDecoder) else None
+    config = kafka_config(settings)
     try:
-        taken = take_samples(
-            kafka_config(settings), facts.topics, mappers, decoder, each=samples, timeout_s=timeout_s
-        )
+        taken = take_samples(config, facts.topics, mappers, decoder, whole, each=samples, timeout_s=timeout_s)
     except CdcSyncError as trouble:
         yield error("messages", str(trouble), "may this client read the topics?")
         return

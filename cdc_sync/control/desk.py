@@ -49,7 +49,8 @@ class Watched(Struct, eq=False):
 class Desk:
     """`serve` says what is to be done now, `done` that it was. `member` names this process.
 
-    `on_replayed(topic, fate)` counts replays.
+    `is_known` tells whether a record can be read now; a replay waits until it can. `on_replayed(topic,
+    fate)` counts replays.
     """
 
     def __init__(
@@ -59,8 +60,10 @@ class Desk:
         *,
         member: str,
         now_ms: Callable[[], int],
+        is_known: Callable[[Record], bool] = lambda _: True,
         on_replayed: Callable[[str, str], None] = lambda *_: None,
     ) -> None:
+        self._is_known = is_known
         self._on_replayed = on_replayed
         self._clerk = clerk
         self._identity_of = identity_of
@@ -87,7 +90,7 @@ class Desk:
             if isinstance(errand, Rewind):
                 self._begun.add(key)
                 self._ready.append(errand)
-            elif len(self._watched) < AT_ONCE:
+            elif len(self._watched) < AT_ONCE and self._is_known(errand.record):
                 self._look_into(errand, next_offset(errand.origin))
         ready, self._ready = self._ready, []
         return ready

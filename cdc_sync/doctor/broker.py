@@ -16,7 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public by i
 )
 
 from cdc_sync.doctor.facts import BrokerFacts, GroupFacts, Member, TopicFacts
-from cdc_sync.doctor.samples import Sample, TopicSamples, look_at
+from cdc_sync.doctor.samples import Sample, TopicSamples, Whole, look_at
 from cdc_sync.errors import ConfigError
 from cdc_sync.model import Partition
 from cdc_sync.protocols import Decoder, Mapper
@@ -144,11 +144,14 @@ def take_samples(
     topics: Mapping[str, TopicFacts],
     mappers: Mapping[str, Mapper],
     decoder: Decoder,
+    whole: Whole | None = None,
     *,
     each: int,
     timeout_s: float,
 ) -> dict[str, TopicSamples]:
     """What the newest messages of every partition tell, by topic; `mappers` are by topic, too.
+
+    `whole` opens what is in Avro, where there is a registry.
 
     Messages are looked at one by one and not kept. Raises `CdcSyncError` where the broker falls silent.
     """
@@ -162,5 +165,5 @@ def take_samples(
     with TopicReader(config, timeout_s=timeout_s) as reader:
         for record in reader.read(tails):
             name = record.partition.topic
-            taken[name].append(look_at(record, mappers[name], decoder))
+            taken[name].append(look_at(record, mappers[name], decoder, whole))
     return {name: TopicSamples(mappers[name].table, tuple(samples)) for name, samples in taken.items()}

@@ -22,6 +22,7 @@ from tools.stack import Connectors, Stack, Topics, drop_slot
 from tools.stack.seller import TABLES, connector_config, create_database, drop_database
 from tools.stack.signals import signal_by_kafka, signal_by_table, snapshot_request
 
+from .avro import decoded_key
 from .compare import Allowed, Server, compare_all
 from .daemon import Daemon, environment
 from .oracle import expected_collections
@@ -52,6 +53,7 @@ class World:
         self.daemons: list[Daemon] = []
         self.may_be_dead_lettered: set[tuple[str, str]] = set()
         self._has_connector = False
+        self._uses_registry = False
 
     @cached_property
     def server(self) -> Server:
@@ -62,6 +64,11 @@ class World:
     def table_topics(self) -> list[str]:
         """The seven change topics."""
         return [f"{self.prefix}.public.{table}" for table in TABLES]
+
+    @property
+    def registry_url(self) -> str:
+        """Where the schema registry answers; empty where there is none."""
+        return self.stack.registry.address if self.stack.registry is not None else ""
 
     @property
     def signal_topic(self) -> str:
@@ -89,7 +96,14 @@ class World:
         if create_topics:
             self.topics.create(self.table_topics, partitions=3, config={"cleanup.policy": "compact"})
         config = connector_config(self.stack, database=self.name, prefix=self.prefix, overrides=overrides)
+        self._uses_registry |= any(name.endswith("schema.registry.url") for name in config)
         self._has_connector = True
+        self.connectors.register(self.name, config, self.conninfo)
+
+    def reconfigure_connector(self, overrides: Mapping[str, str | None]) -> None:
+        """Give the running connector other settings; returns when it streams again."""
+        config = connector_config(self.stack, database=self.name, prefix=self.prefix, overrides=overrides)
+        self._uses_registry |= any(name.endswith("schema.registry.url") for name in config)
         self.connectors.register(self.name, config, self.conninfo)
 
     def wait_streaming(self, *, deadline_s: float = 90.0) -> None:
@@ -106,8 +120,9 @@ class World:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What every process of this world is told."""
-        return {
+        """What every process of this world is told; of the registry only where its connector uses one."""
+        registry = {"CDC_SYNC_SCHEMA_REGISTRY__URL": self.registry_url} if self._uses_registry else {}
+        return registry | {
             "CDC_SYNC_KAFKA__BOOTSTRAP_SERVERS": self.stack.broker.address,
             "CDC_SYNC_KAFKA__GROUP_ID": self.group,
             "CDC_SYNC_KAFKA__TOPIC_PREFIX": f"{self.prefix}.public",
@@ -208,7 +223,7 @@ class World:
 
     def named_rows(self) -> set[tuple[str, str]]:
         """Table and id of every row that a dead letter is about."""
-        return {letter_row(letter) for letter in self.letters()}
+        return {self._row_of(letter) for letter in self.letters()}
 
     def differences(self) -> list[str]:
         """Where an index at rest is not the function of the database, whatever was dead-lettered."""
@@ -229,15 +244,24 @@ class World:
         self.may_be_dead_lettered |= may_be_dead_lettered or set()
         self.settle()
         letters = self.letters()
-        named = {letter_row(letter) for letter in letters}
+        named = {self._row_of(letter) for letter in letters}
         unexpected = named - self.may_be_dead_lettered
         assert not unexpected, "\n".join(
-            describe(letter) for letter in letters if letter_row(letter) in unexpected
+            describe(letter) for letter in letters if self._row_of(letter) in unexpected
         )
         allowed = Allowed(frozenset(named), exact_decimals=exact_decimals)
         differences = compare_all(self.server, expected_collections(self.conninfo), allowed)
         assert not differences, "\n" + "\n".join(map(str, differences))
         self._check_accounting()
+
+    def _row_of(self, letter: Message) -> tuple[str, str]:
+        """Table and id of the row that a dead letter is about; the id is empty for a message without key."""
+        topic = letter_header(letter, "__connect.errors.topic")
+        raw = letter.key()
+        if raw is None:
+            return topic.rpartition(".")[2], ""
+        key = decoded_key(raw, self.registry_url)
+        return topic.rpartition(".")[2], str(key["id"])
 
     def _check_accounting(self) -> None:
         """Consumed = the sum of all outcomes, by table, for each running replica."""
@@ -262,19 +286,6 @@ MakeWorld = Callable[[], World]
 """Makes one more world, which ends with the test."""
 
 
-def letter_row(letter: Message) -> tuple[str, str]:
-    """Table and id of the row that a dead letter is about.
-
-    The id is empty for a message without key.
-    """
-    topic = letter_header(letter, "__connect.errors.topic")
-    key = letter.key()
-    if key is None:
-        return topic.rpartition(".")[2], ""
-    decoded = json.loads(key)
-    return topic.rpartition(".")[2], str(decoded.get("payload", decoded)["id"])
-
-
 def letter_header(letter: Message, name: str) -> str:
     """The text of one header of a letter; a letter without it is a failure."""
     headers = dict(letter.headers() or [])
@@ -285,4 +296,7 @@ def letter_header(letter: Message, name: str) -> str:
 def describe(letter: Message) -> str:
     """One line about a letter."""
     reason = letter_header(letter, "__connect.errors.exception.message")
-    return f"dead letter of {letter_row(letter)}: {reason}"
+    where = "/".join(
+        letter_header(letter, f"__connect.errors.{part}") for part in ("topic", "partition", "offset")
+    )
+    return f"dead letter of {where}: {reason}"
