@@ -121,6 +121,11 @@ class Daemon:
         """SIGCONT after `suspend`."""
         os.kill(self.pid, signal.SIGCONT)
 
+    @property
+    def exit_code(self) -> int | None:
+        """What it ended with; negative for a signal, None while it runs or has never run."""
+        return None if self._process is None else self._process.poll()
+
     def is_running(self) -> bool:
         """Whether the process is there."""
         return self._process is not None and self._process.poll() is None

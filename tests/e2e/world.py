@@ -240,18 +240,22 @@ class World:
         self._check_accounting()
 
     def _check_accounting(self) -> None:
-        """Consumed = the sum of all outcomes, by table, for each running replica."""
-        for daemon in self.daemons:
-            if not daemon.is_running():
-                continue
-            deadline = time.monotonic() + _ACCOUNTING_S
-            while True:
-                consumed = daemon.metric("cdc_sync_events_consumed_total")
-                outcomes = daemon.metric("cdc_sync_events_total")
-                if consumed == outcomes or time.monotonic() > deadline:
-                    break
-                time.sleep(0.1)
-            assert consumed == outcomes
+        """Each running replica accounts for all it has consumed."""
+        problems = [text for d in self.daemons if d.is_running() for text in self.account(d)]
+        assert not problems, problems
+
+    def account(self, daemon: Daemon) -> list[str]:
+        """What does not add up: consumed = the sum of all outcomes, by table, and no span was wrong."""
+        deadline = time.monotonic() + _ACCOUNTING_S
+        while True:
+            consumed = daemon.metric("cdc_sync_events_consumed_total")
+            outcomes = daemon.metric("cdc_sync_events_total")
+            if consumed == outcomes or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        problems = [] if consumed == outcomes else [f"consumed {consumed} and accounted for {outcomes}"]
+        errors = sum(daemon.metric("cdc_sync_accounting_errors_total").values())
+        return [*problems, f"cdc_sync_accounting_errors_total is {errors:.0f}"] if errors else problems
 
     def _check_daemons(self) -> None:
         if not any(daemon.is_running() for daemon in self.daemons):
