@@ -2,8 +2,8 @@
 
 Four tracks run beside each other and beside the workload: replicas, servers, the network, and what is
 written past the application (poison, snapshots). Each deals its kinds from a deck, so that none comes a
-third time before all have come twice. Times are seconds since the start; a track that is late (a server
-that takes its time) does its next step as soon as it can, in the same order.
+third time before all have come twice. Times are seconds since the start, by a clock of each track's
+own, which stands while a server or a replica takes its time: what is between two steps is kept.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ class Plan:
         identity = "FULL" if self.is_full else "DEFAULT"
         begin = (
             f"seed {self.seed}, {self.length_s:.0f} s: REPLICA IDENTITY {identity}, "
-            f"{self.replicas} replicas, {self.rows} rows a table, a transaction every {self.pace_s * 1000:.0f} ms"
+            f"{self.replicas} replicas, {self.rows} rows a table, "
+            f"a transaction every {self.pace_s * 1000:.0f} ms"
         )
         return "\n".join([begin, *map(str, self.steps)])
 

@@ -7,7 +7,6 @@ unmappable. Each key is used once, so that compaction takes none of them away.
 from __future__ import annotations
 
 import json
-import logging
 import uuid
 from collections.abc import Callable
 from random import Random
@@ -18,13 +17,6 @@ from confluent_kafka import KafkaError, Message, Producer
 __all__ = ["Injected", "Poisoner", "make_poison"]
 
 _FLUSH_S: Final = 90.0
-
-
-def _silent() -> logging.Logger:
-    """While a broker is down, librdkafka has something to say every 50 ms."""
-    logger = logging.getLogger("chaos.poison")
-    logger.setLevel(logging.CRITICAL)
-    return logger
 
 
 class Injected(NamedTuple):
@@ -75,7 +67,7 @@ class Poisoner:
                 "bootstrap.servers": bootstrap,
                 "enable.idempotence": True,  # a retry must not make a second record
                 "delivery.timeout.ms": int(_FLUSH_S * 1000),
-                "logger": _silent(),
+                "log_level": 0,  # while a broker is down, librdkafka has something to say every 50 ms
             }
         )
 

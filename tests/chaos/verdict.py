@@ -83,12 +83,9 @@ def _unexpected(world: World, letters: Sequence[Message]) -> Iterable[str]:
     later = _by_key(world)
     for letter in letters[:_SHOWN]:
         origin = _origin(letter)
-        newer = [
-            f"{_operation(message)}@{message.offset()}"
-            for message in later[origin.topic, letter.key()]
-            if (message.offset() or 0) > origin.offset
-        ]
-        what = f"superseded by {', '.join(newer[:6])}" if newer else "nothing newer in the topic"
+        newer = [m for m in later[origin.topic, letter.key()] if (m.offset() or 0) > origin.offset]
+        deletes = [str(m.offset()) for m in newer if _operation(m) in ("d", "tombstone")]
+        what = f"{len(newer)} newer events of its key; deletes at {', '.join(deletes) or 'none'}"
         yield f"healthy record dead-lettered: {origin}: {describe(letter)} ({what})"
     if len(letters) > _SHOWN:
         yield f"and {len(letters) - _SHOWN} more healthy records dead-lettered"

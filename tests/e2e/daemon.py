@@ -93,7 +93,8 @@ class Daemon:
     def stop(self) -> int:
         """SIGTERM.
 
-        Its exit code. Raises: DaemonFailed when it takes longer than the promised 30 s.
+        Its exit code. Raises: DaemonFailed when it takes longer than the promised 30 s, with the stacks
+        of its threads.
         """
         if self._process is None:
             return 0
@@ -103,7 +104,8 @@ class Daemon:
             try:
                 self._process.wait(_STOP_S)
             except subprocess.TimeoutExpired as error:
-                self.kill()
+                self._process.send_signal(signal.SIGABRT)  # faulthandler writes where it is
+                self._process.wait()
                 raise DaemonFailed(f"it did not stop within {_STOP_S:.0f} s\n{self.tail()}") from error
         return self._process.returncode
 
@@ -145,7 +147,8 @@ class Daemon:
         Empty when there are none yet.
         """
         sums: dict[str, float] = defaultdict(float)
-        for family in text_string_to_metric_families(self.ask("/metrics")[1]):
+        status, text = self.ask("/metrics")
+        for family in text_string_to_metric_families(text if status == 200 else ""):
             for sample in family.samples:
                 if sample.name == name:
                     sums[sample.labels.get(label, "")] += sample.value
