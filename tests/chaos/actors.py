@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -86,6 +87,8 @@ class Replicas:
     def _terminate(self, number: int) -> None:
         daemon = self._daemons[number]
         pid = daemon.pid
+        # Before it listens it has no handler yet, and ends as any process does.
+        codes = (0,) if daemon.ask("/healthz")[0] else (0, -signal.SIGTERM)
         self._account(number, daemon)
         self._log.say("replicas", f"replica {number} (pid {pid}): SIGTERM")
         self._down.add(number)
@@ -97,7 +100,7 @@ class Replicas:
             return
         took_s = time.monotonic() - started
         self._log.say("replicas", f"replica {number} (pid {pid}): ended with {code} after {took_s:.1f} s")
-        if code != 0:
+        if code not in codes:
             self._fail(number, f"SIGTERM ended it with code {code}\n{daemon.tail()}")
 
     def _account(self, number: int, daemon: Daemon) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import socket
 import threading
 import time
@@ -53,7 +54,7 @@ class FaultKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What to do, to how many requests (None: all), and for how long from when it is armed.
+    """What to do, to how many requests (None: all), and for how long from the first one that it hits.
 
     `seconds` is how long a request is delayed, held, hung or uploaded. `port` is the number of one
     replica's port; None hits all. `seed` decides where answers are cut.
@@ -79,7 +80,7 @@ class _Armed:
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
         self.left = fault.count
-        self.until = time.monotonic() + fault.for_s
+        self.until = math.inf
         self.random = Random(fault.seed)
 
     def hits(self, port: int, *, is_write: bool) -> bool:
@@ -92,6 +93,8 @@ class _Armed:
         )
 
     def spend(self) -> None:
+        if self.until == math.inf:
+            self.until = time.monotonic() + self.fault.for_s
         if self.left is not None:
             self.left -= 1
 
@@ -129,7 +132,7 @@ class FaultProxy:
 
     def start(self) -> None:
         """Begin to serve the ports that are opened."""
-        self._log = self._log_path.open("a")
+        self._log = self._log_path.open("a", buffering=1)
         self._thread.start()
 
     def stop(self) -> None:
@@ -178,10 +181,11 @@ class FaultProxy:
                 self._spawn(self._serve(client, port))
 
     def _cut_off(self, port: int) -> bool:
-        return any(
-            armed.fault.kind is FaultKind.UNREACHABLE and armed.hits(port, is_write=True)
-            for armed in self._armed
-        )
+        for armed in self._armed:
+            if armed.fault.kind is FaultKind.UNREACHABLE and armed.hits(port, is_write=True):
+                armed.spend()
+                return True
+        return False
 
     async def _serve(self, client: socket.socket, port: int) -> None:
         self._connections += 1

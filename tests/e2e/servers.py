@@ -22,7 +22,7 @@ from tools.stack.rest import request
 from .compare import Server
 from .shared import PROJECT
 
-__all__ = ["real_server", "standin", "standin_part"]
+__all__ = ["real_server", "real_server_url", "standin", "standin_part"]
 
 _READY_S = 30.0
 
@@ -59,10 +59,15 @@ def standin_part(folder: Path, *, data: Path | None = None) -> tuple[Server, Loc
     return server, part
 
 
+def real_server_url() -> str | None:
+    """Where the real Typesense is that the environment names; None without."""
+    return os.environ.get("CDC_SYNC_TEST_TYPESENSE_URL") or None
+
+
 def real_server() -> Server | None:
     """The Typesense that `CDC_SYNC_TEST_TYPESENSE_URL` names, emptied; None without."""
-    url = os.environ.get("CDC_SYNC_TEST_TYPESENSE_URL")
-    if not url:
+    url = real_server_url()
+    if url is None:
         return None
     server = Server(url.rstrip("/"), os.environ["CDC_SYNC_TEST_TYPESENSE_API_KEY"])
     aliases = json.loads(server.get("/aliases"))["aliases"]
