@@ -76,7 +76,10 @@ class Campaign:
         self._log = log
         address = urllib.parse.urlsplit(server.url)
         self._proxy = FaultProxy(
-            (address.hostname or "127.0.0.1", address.port or 80), folder / "requests.jsonl", with_bodies=True
+            (address.hostname or "127.0.0.1", address.port or 80),
+            folder / "requests.jsonl",
+            with_bodies=True,
+            now_s=log.now_s,
         )
         self._world = World(stack, Topics(stack.broker.address), lambda: server, folder)
         self._replicas = Replicas(self._world, self._proxy, log)

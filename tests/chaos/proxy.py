@@ -20,7 +20,7 @@ import socket
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -114,8 +114,15 @@ _REFUSALS: Final = {
 class FaultProxy:
     """`start` and `stop` it; `open_port`, `arm`, `clear` and `fired` may be called by any thread."""
 
-    def __init__(self, server: tuple[str, int], log: Path, *, with_bodies: bool = False) -> None:
-        """`log` gets a JSON line a request; `with_bodies`, also what was written."""
+    def __init__(
+        self,
+        server: tuple[str, int],
+        log: Path,
+        *,
+        with_bodies: bool = False,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`log` gets a JSON line a request, with `now_s`; `with_bodies`, also what was written."""
         self._server = server
         self._log_path = log
         self._with_bodies = with_bodies
@@ -127,7 +134,7 @@ class FaultProxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
         self._listeners: list[socket.socket] = []
-        self._started = time.monotonic()
+        self._now_s = now_s
         self._connections = 0
 
     def start(self) -> None:
@@ -226,7 +233,7 @@ class FaultProxy:
 
     def write_log(self, body: bytes, **facts: Any) -> None:
         """One line about a request."""
-        line: dict[str, Any] = {"at_s": round(time.monotonic() - self._started, 3), **facts}
+        line: dict[str, Any] = {"at_s": round(self._now_s(), 3), **facts}
         if self._with_bodies and body:
             line["body"] = body.decode(errors="replace")
         if self._log is not None:

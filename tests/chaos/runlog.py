@@ -18,14 +18,13 @@ class RunLog:
         self._lock = threading.Lock()
         self._started = time.monotonic()
 
-    @property
-    def at_s(self) -> float:
+    def now_s(self) -> float:
         """Seconds since the start."""
         return time.monotonic() - self._started
 
     def say(self, who: str, what: object) -> None:
         """One line."""
-        line = f"{self.at_s:7.1f} s  {who:8}  {what}"
+        line = f"{self.now_s():7.1f} s  {who:8}  {what}"
         with self._lock:
             with self._path.open("a") as file:
                 file.write(line + "\n")
