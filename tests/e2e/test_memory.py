@@ -31,7 +31,7 @@ SMALL_MESSAGES: Final = 300
 BOUND_MB: Final = 350
 """Measured: 150 MB while it hangs, 205 MB while it catches up, of which 60 MB are the program itself."""
 
-NAME: Final = {"name": json.dumps({"en": "n"})}
+NAME: Final[dict[str, object]] = {"name": json.dumps({"en": "n"})}
 COLUMNS: Final[dict[str, dict[str, object]]] = {
     "Organizer": {**NAME, "slug": "s"},
     "Merchant": {**NAME, "organizer_id": "o", "slug": "s"},
@@ -39,7 +39,7 @@ COLUMNS: Final[dict[str, dict[str, object]]] = {
     "Device": {"merchant_id": "m", "name": "n", "is_online": True},
     "SaleChannel": {**NAME, "merchant_id": "m", "kind": "k", "is_default": False},
     "Product": {"merchant_id": "m", "sku": "k", "kind": "k", "is_available": True},
-    "ProductInfo": NAME,
+    "ProductInfo": {**NAME},
 }
 LARGE: Final = {"ProductInfo": "images", "Product": "tags"}
 """Where the bulk is, in a list; elsewhere it is `status`."""
