@@ -40,7 +40,8 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith("CDC_SYNC_") or name.startswith(_NOT_OURS)
     }
-    return {**inherited, "PYTHONUNBUFFERED": "1", "CDC_SYNC_LOG__FORMAT": "json", **settings}
+    ours = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "CDC_SYNC_LOG__FORMAT": "json"}
+    return {**inherited, **ours, **settings}
 
 
 class Daemon:
