@@ -382,42 +382,6 @@ def test_a_wrong_key_waits_for_an_operator(over_http: OverHttp) -> None:
     wrong.disconnect()
 
 
-HOSTILE = [
-    "..", ".", "../..", "../../aliases/x", "%2E%2E", "%2e%2e/x", "*", "?", "a/b?c#d", "a#b",
-    "?filter_by=id:*", "&filter_by=id:*", "a&truncate=true", "`", "``", "`]||id:*||id:[`", "] || id:!=[x",
-    "id:*", "x || id:*", "search", "export", "import", "documents", "overrides/x", " ", "\t", "\n",
-    "\r\nX: y", "a\x00b", "a,plain", "plain ", "Plain", "plain`", "plain/", "plain?", "plain%00",
-]  # fmt: skip
-
-
-def test_no_id_reaches_another_document_or_drops_a_collection(over_http: OverHttp) -> None:
-    """Ids that mean something in a path, a query, a filter or a header: written, completed and deleted.
-
-    A bystander in the same collection, the other collections and all aliases stay as they are.
-    """
-    parent = PRODUCT_ENRICHMENT.parent
-    bystanders = {"plain": {"id": "plain", "name": "n"}, "b": {"id": "b", "name": "n"}}
-    over_http.write(*[thing(i, name="n") for i in bystanders], Upsert(parent, {"id": "p", "stock": 1}))
-
-    def surroundings() -> tuple[Any, Any, dict[str, Document]]:
-        collections = [c["name"] for c in json.loads(over_http.get("/collections"))]
-        aliases = json.loads(over_http.get("/aliases"))["aliases"]
-        return sorted(collections), sorted(aliases, key=str), over_http.stored(parent)
-
-    before = surroundings()
-    for hostile in HOSTILE:
-        over_http.write(thing(hostile, name="1", big="kept"))
-        over_http.write(Upsert("things", {"id": hostile, "name": "2"}, ("big",)))
-        written = {hostile: {"id": hostile, "name": "2", "big": "kept"}}
-        assert bystanders | written == over_http.stored("things"), hostile
-        over_http.write(Delete("things", hostile))
-        over_http.write(Delete("things", hostile))  # also when it is not there
-        assert (bystanders, before) == (over_http.stored("things"), surroundings()), hostile
-    over_http.write(*[thing(hostile, name="n") for hostile in HOSTILE])
-    over_http.write(*[Delete("things", hostile) for hostile in HOSTILE])
-    assert (bystanders, before) == (over_http.stored("things"), surroundings())
-
-
 def test_a_dropped_collection_is_not_made_again(over_http: OverHttp) -> None:
     """An empty collection in its place would hide the loss."""
     over_http.write(thing("a"))
