@@ -1,7 +1,8 @@
 """Secrets stay secret whatever goes wrong, and what protects a connection reaches the libraries.
 
 Elsewhere: the settings and the doctor show no secret (`test_cli.py`, `test_config.py`), HTTPS to Typesense
-(`test_connection.py`), no id reaches another document (`test_hostile_ids.py`), the HTTP port (`test_health.py`).
+(`test_connection.py`), no id reaches another document (`test_hostile_ids.py`), nothing can be written
+through the HTTP port (`test_health.py`).
 """
 
 from __future__ import annotations
