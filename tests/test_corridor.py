@@ -15,10 +15,12 @@ import msgspec
 import pytest
 
 from cdc_sync.app import resolver
+from cdc_sync.control import Desk
 from cdc_sync.decoder import JsonDecoder
 from cdc_sync.dlq.limit import DeadLetterLimit
 from cdc_sync.errors import RejectedError, SinkMisconfigured
 from cdc_sync.lane import Lane
+from cdc_sync.lease import Lease
 from cdc_sync.mappers import MAPPERS
 from cdc_sync.metrics import Metrics
 from cdc_sync.model import Partition, Record
@@ -28,7 +30,7 @@ from cdc_sync.sink import TypesenseSink
 from cdc_sync.sink.collections import Collections, client_of
 from cdc_sync.sink.connection import Connection
 from cdc_sync.typesense_standin import Fault, StandIn
-from tests.corridor_fakes import FakeSource, Letters
+from tests.corridor_fakes import FakeClerk, FakeSource, Letters
 
 CATEGORIES: Final = Partition("nx.seller.public.Category", 0)
 COUNT: Final = 1_000
@@ -47,7 +49,9 @@ class World:
         [self.collection] = [c for c in Router(MAPPERS).collections if c.name == "categories"]
         [mapper] = [m for m in MAPPERS if m.table == "Category"]
         router = Router([mapper])
-        corridor = Corridor(JsonDecoder("nx.seller.public", router.reads), router)
+        decoder = JsonDecoder("nx.seller.public", router.reads)
+        corridor = Corridor(decoder, router)
+        lease = Lease(6.0, time.monotonic)
         self.admin = Collections(client_of([server.url], server.api_key))
         self.connection = Connection([server.url], server.api_key)
         self.lane = Lane(
@@ -62,6 +66,7 @@ class World:
             max_waiting_bytes=10_000_000,
             max_waiting_documents=10_000,
             max_backoff_s=0.05,
+            may_write=lambda: lease.is_held,
         )
         self.pipeline = Pipeline(
             corridor,
@@ -69,6 +74,8 @@ class World:
             {"categories": [CATEGORIES.topic]},
             self.letters,
             DeadLetterLimit(count=100, share=0.5, window_s=60, clock=time.monotonic),
+            lease,
+            Desk(FakeClerk(self.log, decoder.identity, {}), decoder.identity, member="me", now_ms=lambda: 0),
             self.metrics,
             commit_every_s=0.0,
         )
