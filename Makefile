@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check unit test stack bench docs lock clean
+.PHONY: help setup demo check unit test stack chaos bench docs lock clean
 
 help:            ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -37,6 +37,9 @@ test: check      ## everything, also end to end with the real Kafka, Debezium an
 
 stack: $(READY)  ## the real Kafka, Connect with Debezium, and PostgreSQL, until Ctrl-C
 	$(BIN)/python -m tools.stack up
+
+chaos: $(READY)  ## a campaign of faults against replicas (SEED=17 MINUTES=30; a random seed, 5 minutes)
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --minutes $(or $(MINUTES),5)
 
 bench: $(READY)  ## CPU an event of the whole daemon, beside the floor measured in the same run
 	$(BIN)/python -m bench.catch_up

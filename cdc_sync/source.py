@@ -52,6 +52,7 @@ class KafkaSource:
         self._stored: dict[Partition, int] = {}
         self._owned: set[Partition] = set()
         self._paused: set[Partition] = set()
+        self._back: set[Partition] = set()  # librdkafka may have kept a pause over their absence
         self._taken_away: set[Partition] = set()
         self._partitions: dict[tuple[str, int], Partition] = {}
         self._consumer = self._subscribed()
@@ -119,9 +120,10 @@ class KafkaSource:
         wanted = {p for p in self._owned if p.topic in topics} if topics else set()
         if held := wanted - self._paused:
             self._consumer.pause([TopicPartition(*p) for p in held])
-        if freed := self._paused - wanted:
+        if freed := (self._paused | self._back) - wanted:
             self._consumer.resume([TopicPartition(*p) for p in freed])
         self._paused = wanted
+        self._back.clear()
 
     def lag(self) -> dict[Partition, int]:
         """Records behind the end of each owned partition, from what the client knows already."""
@@ -201,7 +203,8 @@ class KafkaSource:
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         assigned = as_partitions(partitions)
         self._owned |= assigned
-        self._paused |= assigned  # librdkafka keeps a pause over an absence; the next `pause` ends it
+        self._paused -= assigned
+        self._back |= assigned
         self._listener.on_assigned(assigned)
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
@@ -217,6 +220,7 @@ class KafkaSource:
     def _forget(self, partitions: set[Partition]) -> None:
         self._owned -= partitions
         self._paused -= partitions
+        self._back -= partitions
         self._stored = {p: offset for p, offset in self._stored.items() if p not in partitions}
         self._taken_away |= partitions
 

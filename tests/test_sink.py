@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import pytest
@@ -336,6 +336,29 @@ def test_a_late_write_cannot_win(standin: StandIn) -> None:
     time.sleep(1.2)
     assert subject.stored("things")["a"]["name"] == "2"
     subject.close()
+
+
+def test_no_connection_is_used_before_its_barrier(standin: StandIn) -> None:
+    """Also when the names of the collections cannot be had at first: nothing is written before it."""
+    operations: list[str] = []
+    connection = Connection([standin.url], "xyz", observe=lambda operation, *_: operations.append(operation))
+    admin = Collections(client_of([standin.url], "xyz"))
+    things = Collection(f"things_{uuid.uuid4().hex[:8]}", (Field("name", "string", optional=True),))
+    resolve = resolver(admin, [things], lambda *_: None)
+    answers: list[TransientError] = [SinkUnavailable("not yet")]
+
+    def resolve_later(connection: Connection) -> Mapping[str, str]:
+        if answers:
+            raise answers.pop()
+        return resolve(connection)
+
+    sink = TypesenseSink(connection, resolve_later)
+    with contextlib.closing(connection), contextlib.closing(admin):
+        with pytest.raises(SinkUnavailable):
+            sink.open()
+        sink.write(batch_of([Upsert(things.name, {"id": "a"})]))
+    assert "barrier" in operations
+    assert operations.index("barrier") < operations.index("import")
 
 
 def test_a_poisoned_internal_batch_is_taken_apart(standin: StandIn, over_http: OverHttp) -> None:

@@ -40,7 +40,8 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith("CDC_SYNC_") or name.startswith(_NOT_OURS)
     }
-    return {**inherited, "PYTHONUNBUFFERED": "1", "CDC_SYNC_LOG__FORMAT": "json", **settings}
+    ours = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "CDC_SYNC_LOG__FORMAT": "json"}
+    return {**inherited, **ours, **settings}
 
 
 class Daemon:
@@ -93,7 +94,8 @@ class Daemon:
     def stop(self) -> int:
         """SIGTERM.
 
-        Its exit code. Raises: DaemonFailed when it takes longer than the promised 30 s.
+        Its exit code. Raises: DaemonFailed when it takes longer than the promised 30 s, with the stacks
+        of its threads.
         """
         if self._process is None:
             return 0
@@ -103,7 +105,8 @@ class Daemon:
             try:
                 self._process.wait(_STOP_S)
             except subprocess.TimeoutExpired as error:
-                self.kill()
+                self._process.send_signal(signal.SIGABRT)  # faulthandler writes where it is
+                self._process.wait()
                 raise DaemonFailed(f"it did not stop within {_STOP_S:.0f} s\n{self.tail()}") from error
         return self._process.returncode
 
@@ -120,6 +123,11 @@ class Daemon:
     def resume(self) -> None:
         """SIGCONT after `suspend`."""
         os.kill(self.pid, signal.SIGCONT)
+
+    @property
+    def exit_code(self) -> int | None:
+        """What it ended with; negative for a signal, None while it runs or has never run."""
+        return None if self._process is None else self._process.poll()
 
     def is_running(self) -> bool:
         """Whether the process is there."""
@@ -140,7 +148,8 @@ class Daemon:
         Empty when there are none yet.
         """
         sums: dict[str, float] = defaultdict(float)
-        for family in text_string_to_metric_families(self.ask("/metrics")[1]):
+        status, text = self.ask("/metrics")
+        for family in text_string_to_metric_families(text if status == 200 else ""):
             for sample in family.samples:
                 if sample.name == name:
                     sums[sample.labels.get(label, "")] += sample.value

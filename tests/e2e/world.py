@@ -223,7 +223,7 @@ class World:
 
     def named_rows(self) -> set[tuple[str, str]]:
         """Table and id of every row that a dead letter is about."""
-        return {self._row_of(letter) for letter in self.letters()}
+        return {self.row_of(letter) for letter in self.letters()}
 
     def differences(self) -> list[str]:
         """Where an index at rest is not the function of the database, whatever was dead-lettered."""
@@ -244,17 +244,17 @@ class World:
         self.may_be_dead_lettered |= may_be_dead_lettered or set()
         self.settle()
         letters = self.letters()
-        named = {self._row_of(letter) for letter in letters}
+        named = {self.row_of(letter) for letter in letters}
         unexpected = named - self.may_be_dead_lettered
         assert not unexpected, "\n".join(
-            describe(letter) for letter in letters if self._row_of(letter) in unexpected
+            describe(letter) for letter in letters if self.row_of(letter) in unexpected
         )
         allowed = Allowed(frozenset(named), exact_decimals=exact_decimals)
         differences = compare_all(self.server, expected_collections(self.conninfo), allowed)
         assert not differences, "\n" + "\n".join(map(str, differences))
         self._check_accounting()
 
-    def _row_of(self, letter: Message) -> tuple[str, str]:
+    def row_of(self, letter: Message) -> tuple[str, str]:
         """Table and id of the row that a dead letter is about; the id is empty for a message without key."""
         topic = letter_header(letter, "__connect.errors.topic")
         raw = letter.key()
@@ -264,18 +264,22 @@ class World:
         return topic.rpartition(".")[2], str(key["id"])
 
     def _check_accounting(self) -> None:
-        """Consumed = the sum of all outcomes, by table, for each running replica."""
-        for daemon in self.daemons:
-            if not daemon.is_running():
-                continue
-            deadline = time.monotonic() + _ACCOUNTING_S
-            while True:
-                consumed = daemon.metric("cdc_sync_events_consumed_total")
-                outcomes = daemon.metric("cdc_sync_events_total")
-                if consumed == outcomes or time.monotonic() > deadline:
-                    break
-                time.sleep(0.1)
-            assert consumed == outcomes
+        """Each running replica accounts for all it has consumed."""
+        problems = [text for d in self.daemons if d.is_running() for text in self.account(d)]
+        assert not problems, problems
+
+    def account(self, daemon: Daemon) -> list[str]:
+        """What does not add up: consumed = the sum of all outcomes, by table, and no span was wrong."""
+        deadline = time.monotonic() + _ACCOUNTING_S
+        while True:
+            consumed = daemon.metric("cdc_sync_events_consumed_total")
+            outcomes = daemon.metric("cdc_sync_events_total")
+            if consumed == outcomes or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        problems = [] if consumed == outcomes else [f"consumed {consumed} and accounted for {outcomes}"]
+        errors = sum(daemon.metric("cdc_sync_accounting_errors_total").values())
+        return [*problems, f"cdc_sync_accounting_errors_total is {errors:.0f}"] if errors else problems
 
     def _check_daemons(self) -> None:
         if not any(daemon.is_running() for daemon in self.daemons):
