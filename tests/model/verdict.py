@@ -1,0 +1,153 @@
+"""What must be true of a world when it is quiet."""
+
+from __future__ import annotations
+
+import traceback
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cdc_sync.control.errands import Fate, Replayed, decoded
+from tests import fold
+from tests.factories import TABLES
+from tests.model.plan import Plan
+from tests.model.workload import Label, Written
+from tests.model.world import World
+
+__all__ = ["faults_of", "judged"]
+
+Documents = Mapping[str, Mapping[str, Any]]
+
+
+def judged(plan: Plan, *, has_story: bool = False) -> tuple[list[str], list[str]]:
+    """What is wrong after this plan, and its story where that is wanted."""
+    world = World(plan, has_story=has_story)
+    world.run()
+    return list(faults_of(world)), world.hub.story or []
+
+
+def faults_of(world: World) -> Iterator[str]:
+    """Everything that is not as promised."""
+    for who, error in world.hub.errors:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        yield f"{who} ended: {type(error).__name__}: {error} ({place.name}, line {place.lineno})"
+    if world.hub.errors:
+        return
+    yield from world.server.violations
+    if not world.is_quiet:
+        yield f"not quiet: committed {world.broker.committed}"
+        return
+    yield from differences(world)
+    yield from wrong_letters(world)
+    yield from wrong_accounts(world)
+    yield from wrong_replays(world)
+
+
+# Documents ---------------------------------------------------------------------------------------------
+
+
+def differences(world: World) -> Iterator[str]:
+    """Documents that are not the function of the log (promise 1)."""
+    written = world.database.written
+    last = {(w.table, w.row_id): w for w in written}
+    without = expected(written, {Label.GOOD})
+    withall = expected(written, {Label.GOOD, Label.REFUSED})
+    for collection, documents in without.items():
+        found = world.server.index.collections[f"{collection}_1"]
+        table = next(t for t, c in fold.COLLECTIONS.items() if c == collection)
+        for row_id in sorted(documents.keys() | withall[collection].keys() | found.keys()):
+            may = [documents.get(row_id)]
+            decides = last.get((table, row_id))
+            if decides is not None and decides.label is Label.REFUSED:
+                is_done = is_replayed(world, decides) or not is_lettered(world, decides)
+                may = [withall[collection].get(row_id)] if is_done else [*may, withall[collection].get(row_id)]
+            if found.get(row_id) not in may:
+                yield f"{collection} {row_id} is {shown(found.get(row_id), may[0])}"
+    infos = rows_of("ProductInfo", written, {Label.GOOD})
+    rows = world.server.index.collections["product-infos_1"]
+    if rows.keys() != infos.keys():
+        yield f"product-infos has {sorted(rows)}, not {sorted(infos)}"
+    yield from (f"product-infos {i} owes {row['_owed']}" for i, row in rows.items() if "_owed" in row)
+
+
+def expected(written: Sequence[Written], labels: set[Label]) -> dict[str, dict[str, Any]]:
+    """The documents that these events make, by the reference."""
+    return fold.expected_documents({table: rows_of(table, written, labels) for table in TABLES})
+
+
+def rows_of(table: str, written: Sequence[Written], labels: set[Label]) -> dict[str, Any]:
+    """The rows that these events leave."""
+    events = [w.record for w in written if w.table == table and w.label in labels]
+    return fold.fold_rows(table, [fold.Raw(record.key, record.value) for record in events])
+
+
+def shown(found: Mapping[str, Any] | None, wanted: Mapping[str, Any] | None) -> str:
+    """What differs between two documents."""
+    if found is None or wanted is None:
+        return "missing" if found is None else "there, and should not be"
+    names = sorted(n for n in found.keys() | wanted.keys() if found.get(n) != wanted.get(n))
+    return ", ".join(f"{n}={found.get(n)!r} instead of {wanted.get(n)!r}" for n in names)
+
+
+# Dead letters ------------------------------------------------------------------------------------------
+
+
+def wrong_letters(world: World) -> Iterator[str]:
+    """Letters that should not be, and some that should (promises 4 and 5)."""
+    last = {(w.table, w.row_id): w for w in world.database.written}
+    for written in world.database.written:
+        is_last = last[written.table, written.row_id] is written
+        lettered = is_lettered(world, written)
+        if lettered and written.label is Label.GOOD:
+            yield f"{named(written)} is healthy, and a dead letter"
+        elif lettered or written.label is Label.GOOD:
+            continue
+        elif written.label is Label.POISON or (written.label is Label.INCOMPLETE and is_last):
+            yield f"{named(written)} is {written.label.value}, and no dead letter"
+        elif is_last and b'"explodes"' in (written.record.value or b""):
+            yield f"{named(written)} fails its whole batch, and is no dead letter"
+
+
+def is_lettered(world: World, written: Written) -> bool:
+    """Whether the event is a dead letter."""
+    return any(letter.record is written.record for letter in world.broker.letters)
+
+
+def named(written: Written) -> str:
+    """An event as a fault names it."""
+    where = written.record
+    return f"{written.table}[{where.partition.number}]/{where.offset} ({written.row_id})"
+
+
+# Accounts and replays ----------------------------------------------------------------------------------
+
+
+def wrong_accounts(world: World) -> Iterator[str]:
+    """Events that were not counted once (promise 10), by the metrics of every process."""
+    for replica in world.replicas:
+        sums: dict[str, float] = defaultdict(float)
+        for family in replica.metrics.registry.collect():
+            if family.name in ("cdc_sync_events_consumed", "cdc_sync_events", "cdc_sync_accounting_errors"):
+                for sample in family.samples:
+                    if sample.name.endswith("_total"):
+                        sums[family.name.removeprefix("cdc_sync_")] += sample.value
+        if sums["events_consumed"] != sums["events"] or sums["accounting_errors"]:
+            yield f"{replica.process.name} does not add up: {dict(sums)}"
+
+
+def wrong_replays(world: World) -> Iterator[str]:
+    """Replays without an outcome."""
+    table = world.broker.control_table
+    for key in world.asked:
+        if not isinstance(decoded(table[key]), Replayed):
+            yield f"{key} has no outcome"
+
+
+def is_replayed(world: World, written: Written) -> bool:
+    """Whether a letter of this event was applied after all."""
+    for key, asked in world.asked.items():
+        if asked.origin == written.record.partition and asked.offset == written.record.offset:
+            outcome = decoded(world.broker.control_table[key])
+            if isinstance(outcome, Replayed) and outcome.fate is Fate.REPLAYED:
+                return True
+    return False
