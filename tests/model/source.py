@@ -37,7 +37,7 @@ class SimSource:
         self._listener = listener
         self.member: Member = broker.join(process)
         self._positions: dict[Partition, int] = {}
-        self._stored: dict[Partition, int] = {}
+        self._asked_for: dict[Partition, int] = {}
         self._paused: Collection[str] = ()
         self._sent: deque[Question] = deque()
         self._heard: deque[tuple[Question, bool]] = deque()
@@ -61,6 +61,7 @@ class SimSource:
         """Without `wait` it may reach the broker now, or at the next word with it; we hear in a poll."""
         if not offsets:
             return True
+        self._asked_for |= {p: offset for p, offset in offsets.items() if p in self._positions}
         question = Question(dict(offsets), self._hub.now)
         self._sent.append(question)
         if not wait:
@@ -77,8 +78,8 @@ class SimSource:
 
     def renew(self, wait: bool = False) -> None:
         if self._positions:
-            partition = min(self._stored.keys() & self._positions.keys() or self._positions)
-            offset = self._stored.setdefault(partition, self._broker.committed.get(partition, 0))
+            partition = min(self._asked_for.keys() & self._positions.keys() or self._positions)
+            offset = self._asked_for.setdefault(partition, self._broker.committed.get(partition, 0))
             self.commit({partition: offset}, wait)
 
     def next_offset(self, partition: Partition) -> int | None:
@@ -120,7 +121,7 @@ class SimSource:
         self._listener.on_revoked(partitions, lost)
         for partition in partitions:
             self._positions.pop(partition, None)
-            self._stored.pop(partition, None)
+            self._asked_for.pop(partition, None)
         self._hub.pause()
         self._broker.revoked(member, partitions)
 
@@ -140,7 +141,6 @@ class SimSource:
     def _hear(self, question: Question, is_stored: bool) -> None:
         if is_stored:
             offsets, asked_at = question
-            self._stored |= {p: offset for p, offset in offsets.items() if p in self._positions}
             self._listener.on_committed(offsets, asked_at)
 
     def _has_news(self) -> bool:
