@@ -24,11 +24,15 @@ class Letter(NamedTuple):
 
 
 class Member:
-    """A member of the group as the broker knows it; `news` wakes its poll."""
+    """A member of the group as the broker knows it; `news` wakes its poll.
+
+    `asked_at` is when it asked the newest question whose answer it has: what its lease may be built on.
+    """
 
     def __init__(self, process: Process) -> None:
         self.process = process
         self.news = Signal()
+        self.asked_at = float("-inf")
 
 
 class Broker:
@@ -44,6 +48,8 @@ class Broker:
         self.letters: list[Letter] = []
         self.control: list[tuple[str, bytes | None]] = []
         self.control_news = Signal()
+        self.read_as_newest: set[tuple[Partition, int]] = set()
+        self._newest: dict[tuple[Partition, bytes | None], int] = {}
         self.commits = 0
         self.refused_commits: Collection[int] = ()
 
@@ -54,9 +60,18 @@ class Broker:
         records = self.log[record.partition]
         assert record.offset == len(records)
         records.append(record)
+        self._newest[record.partition, record.key] = record.offset
         owner = self.owner.get(record.partition)
         if owner is not None:
             self._hub.give(owner.news)
+
+    def read(self, partition: Partition, start: int, count: int) -> list[Record]:
+        """Some records; those without a later event of their row are noted in `read_as_newest`."""
+        records = self.log[partition][start : start + count]
+        for record in records:
+            if self._newest[partition, record.key] == record.offset:
+                self.read_as_newest.add((partition, record.offset))
+        return records
 
     @property
     def is_committed(self) -> bool:

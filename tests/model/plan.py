@@ -29,9 +29,13 @@ class WorldFault(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A whole world: the same plan has the same story, whatever machine it runs on."""
+    """A whole world: the same plan has the same story, whatever machine it runs on.
+
+    `schedule` is another order of the same events, for one that was shortened.
+    """
 
     seed: int
+    schedule: int
     replicas: int
     steps: tuple[Step, ...]
     replica_faults: tuple[ReplicaFault, ...]
@@ -56,6 +60,7 @@ def plan_of(seed: int) -> Plan:
 
     return Plan(
         seed,
+        0,
         replicas,
         tuple(steps(random, random.randint(4, 36), seconds)),
         tuple(replica_fault(random, replicas) for _ in some(3)),

@@ -108,13 +108,13 @@ class Replica:
         for lane in self.lanes:
             lane.stop(1.0)
         source.close()
-        while not self.clerk.is_idle:
+        while not self.clerk.has_written:
             self._hub.sleep(0.05)
         self._hub.tell("has stopped")
         self.process.is_dead = True
 
     def _sink(self, server: Server, names: tuple[str, ...]) -> TypesenseSink:
-        connection = SimConnection(server, self.process, lambda: self.lease.is_held)
+        connection = SimConnection(server, self.process, self._may_write)
         return TypesenseSink(
             cast(Connection, connection),
             lambda _: {name: f"{name}_1" for name in names},
@@ -122,6 +122,11 @@ class Replica:
             may_write=lambda: self.lease.is_held,
             clock=lambda: self._hub.now,
         )
+
+    def _may_write(self) -> bool:
+        """The rule of `lease.py`, kept apart from it."""
+        member = None if self.source is None else self.source.member
+        return member is not None and self._hub.now < member.asked_at + SESSION_S / 2
 
     def _now_ms(self) -> int:
         return int(self._hub.now * 1000)

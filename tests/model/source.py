@@ -141,6 +141,7 @@ class SimSource:
     def _hear(self, question: Question, is_stored: bool) -> None:
         if is_stored:
             offsets, asked_at = question
+            self.member.asked_at = max(self.member.asked_at, asked_at)
             self._listener.on_committed(offsets, asked_at)
 
     def _has_news(self) -> bool:
@@ -157,10 +158,11 @@ class SimSource:
         random.shuffle(partitions)
         for partition in partitions:
             start = self._positions[partition]
-            log = self._broker.log[partition]
-            if partition.topic in self._paused or start >= len(log) or random.random() < 0.2:
+            end = len(self._broker.log[partition])
+            if partition.topic in self._paused or start >= end or random.random() < 0.2:
                 continue
-            taken = log[start : start + min(random.randint(1, 6), max_records - len(records))]
+            count = min(random.randint(1, 6), max_records - len(records))
+            taken = self._broker.read(partition, start, count)
             self._positions[partition] = start + len(taken)
             records += taken
         return records
@@ -225,6 +227,11 @@ class SimClerk:
         self._read_to = 0
         hub.spawn(process, "clerk", self._run)
         hub.spawn(process, "tail", self._follow)
+
+    @property
+    def has_written(self) -> bool:
+        """Whether nothing waits to be written."""
+        return not self._puts
 
     @property
     def is_idle(self) -> bool:

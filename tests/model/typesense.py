@@ -50,9 +50,8 @@ class Entry:
         self.is_mended: bool | None = None
         self.answer: list[LineError | None] = []
         self.news = Signal()
-        is_import = isinstance(request, requests.Import)
-        self.touches = frozenset([d["id"] for d in request.documents] if is_import else request.ids)
-        self.is_derived = is_import and request.action == "update" and request.collection == "products_1"
+        self.touches = frozenset(ids_of(request))
+        self.is_derived = is_derived(request)
 
 
 class Server:
@@ -111,6 +110,11 @@ class Server:
         self._open.append(entry)
         self.hub.at(entry.ready_at, self._work)
 
+    def object_to_zombie(self, process: Process, asked: requests.Request) -> None:
+        """A write is to be sent by somebody who may be no member any more."""
+        if isinstance(asked, Write) and not is_derived(asked) and ids_of(asked):
+            self.violations.append(f"{process.name} writes {told(asked)} without a lease")
+
     def _work(self) -> None:
         for queue in self._queues.values():
             while queue and queue[0].ready_at <= self.hub.now:
@@ -151,13 +155,13 @@ class Server:
 
 
 class SimConnection:
-    """What `Connection` is to one lane. `is_leased` is whether its replica's lease is held."""
+    """What `Connection` is to one lane. `may_write` is whether the broker has lately called it a member."""
 
-    def __init__(self, server: Server, process: Process, is_leased: Callable[[], bool]) -> None:
+    def __init__(self, server: Server, process: Process, may_write: Callable[[], bool]) -> None:
         self.process = process
         self._server = server
         self._hub = server.hub
-        self._is_leased = is_leased
+        self._may_write = may_write
         self._epoch: int | None = None
         self._used_at = 0.0
         self._is_aborted = False
@@ -167,7 +171,7 @@ class SimConnection:
     def is_entitled(self) -> bool:
         """Whether its replica lives and has a lease."""
         process = self.process
-        return not process.is_dead and process.asleep_until <= self._hub.now and self._is_leased()
+        return not process.is_dead and process.asleep_until <= self._hub.now and self._may_write()
 
     @property
     def is_open(self) -> bool:
@@ -194,6 +198,9 @@ class SimConnection:
     def request(self, operation: str, method: str, target: str, body: bytes | None = None) -> Answer:
         if self._epoch is None:
             raise SinkUnavailable("not connected")
+        asked = parsed(method, target, body)
+        if not self._may_write():
+            self._server.object_to_zombie(self.process, asked)
         self._hub.pause()  # here a process may sleep: its lease was looked at, its request is not out yet
         lost = SinkUnavailable if method == "GET" else SinkAmbiguous
         if self._is_cut:
@@ -207,7 +214,6 @@ class SimConnection:
         if kind in ("503", "429"):
             self._used_at = self._hub.now
             return Answer(int(kind), b'{ "message": "Not Ready or Lagging"}')
-        asked = parsed(method, target, body)
         if isinstance(asked, requests.ReadById | requests.ReadByLookup):
             return self._read(asked, operation)
         return self._write(asked, operation, fault or RequestFault("slow", self._hub.delay()))
@@ -258,6 +264,20 @@ class SimConnection:
         if lines is not None:
             results.append(b'{"message": "Rejecting write: running out of resource type: OUT_OF_DISK"}')
         return Answer(200, b"\n".join(results))
+
+
+def ids_of(request: Write) -> Sequence[str]:
+    """The documents that it writes or deletes."""
+    return [d["id"] for d in request.documents] if isinstance(request, requests.Import) else request.ids
+
+
+def is_derived(request: Write) -> bool:
+    """Whether this is the enrichment of products, which anybody may write at any time."""
+    return (
+        isinstance(request, requests.Import)
+        and request.action == "update"
+        and request.collection == "products_1"
+    )
 
 
 def parsed(method: str, target: str, body: bytes | None) -> requests.Request:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from cdc_sync.control.errands import Fate, Replayed, decoded
@@ -16,7 +16,8 @@ from tests.model.world import World
 
 __all__ = ["faults_of", "judged"]
 
-Documents = Mapping[str, Mapping[str, Any]]
+TABLE_OF = {collection: table for table, collection in fold.COLLECTIONS.items()}
+EFFECTIVE = (Label.GOOD, Label.REFUSED)
 
 
 def judged(plan: Plan, *, has_story: bool = False) -> tuple[list[str], list[str]]:
@@ -49,35 +50,47 @@ def faults_of(world: World) -> Iterator[str]:
 def differences(world: World) -> Iterator[str]:
     """Documents that are not the function of the log (promise 1)."""
     written = world.database.written
-    last = {(w.table, w.row_id): w for w in written}
-    without = expected(written, {Label.GOOD})
-    withall = expected(written, {Label.GOOD, Label.REFUSED})
-    for collection, documents in without.items():
+    decides = {(w.table, w.row_id): w for w in written if w.label in EFFECTIVE}
+    for collection, documents in expected(w for w in written if w.label is Label.GOOD).items():
         found = world.server.index.collections[f"{collection}_1"]
-        table = next(t for t, c in fold.COLLECTIONS.items() if c == collection)
-        for row_id in sorted(documents.keys() | withall[collection].keys() | found.keys()):
+        table = TABLE_OF[collection]
+        for row_id in sorted(documents.keys() | found.keys()):
+            last = decides.get((table, row_id))
             may = [documents.get(row_id)]
-            decides = last.get((table, row_id))
-            if decides is not None and decides.label is Label.REFUSED:
-                is_done = is_replayed(world, decides) or not is_lettered(world, decides)
-                may = [withall[collection].get(row_id)] if is_done else [*may, withall[collection].get(row_id)]
+            if last is not None and last.label is Label.REFUSED:
+                may = outcomes_of_refusals(world, last, may)
             if found.get(row_id) not in may:
                 yield f"{collection} {row_id} is {shown(found.get(row_id), may[0])}"
-    infos = rows_of("ProductInfo", written, {Label.GOOD})
+    infos = rows_of("ProductInfo", [w for w in written if w.label is Label.GOOD])
     rows = world.server.index.collections["product-infos_1"]
     if rows.keys() != infos.keys():
         yield f"product-infos has {sorted(rows)}, not {sorted(infos)}"
     yield from (f"product-infos {i} owes {row['_owed']}" for i, row in rows.items() if "_owed" in row)
 
 
-def expected(written: Sequence[Written], labels: set[Label]) -> dict[str, dict[str, Any]]:
+def outcomes_of_refusals(world: World, last: Written, without: list[Any]) -> list[Any]:
+    """What the document may be where the newest changes of its row were refused, or taken later."""
+    written = world.database.written
+    mine = [w for w in written if (w.table, w.row_id) == (last.table, last.row_id) and w.label in EFFECTIVE]
+    documents = []
+    for refused in reversed(mine):
+        if refused.label is Label.GOOD:
+            break
+        some = expected(w for w in written if w.label is Label.GOOD or w is refused)
+        documents.append(some[fold.COLLECTIONS[last.table]].get(last.row_id))
+    is_taken = is_replayed(world, last) or not is_lettered(world, last)
+    return documents[:1] if is_taken else [*without, *documents]
+
+
+def expected(written: Iterable[Written]) -> dict[str, dict[str, Any]]:
     """The documents that these events make, by the reference."""
-    return fold.expected_documents({table: rows_of(table, written, labels) for table in TABLES})
+    events = list(written)
+    return fold.expected_documents({table: rows_of(table, events) for table in TABLES})
 
 
-def rows_of(table: str, written: Sequence[Written], labels: set[Label]) -> dict[str, Any]:
+def rows_of(table: str, written: Iterable[Written]) -> dict[str, Any]:
     """The rows that these events leave."""
-    events = [w.record for w in written if w.table == table and w.label in labels]
+    events = (w.record for w in written if w.table == table)
     return fold.fold_rows(table, [fold.Raw(record.key, record.value) for record in events])
 
 
@@ -100,6 +113,8 @@ def wrong_letters(world: World) -> Iterator[str]:
         lettered = is_lettered(world, written)
         if lettered and written.label is Label.GOOD:
             yield f"{named(written)} is healthy, and a dead letter"
+        elif lettered and written.label is Label.INCOMPLETE and not was_newest(world, written):
+            yield f"{named(written)} is a dead letter, though its row had a later event"
         elif lettered or written.label is Label.GOOD:
             continue
         elif written.label is Label.POISON or (written.label is Label.INCOMPLETE and is_last):
@@ -111,6 +126,11 @@ def wrong_letters(world: World) -> Iterator[str]:
 def is_lettered(world: World, written: Written) -> bool:
     """Whether the event is a dead letter."""
     return any(letter.record is written.record for letter in world.broker.letters)
+
+
+def was_newest(world: World, written: Written) -> bool:
+    """Whether the event was ever read while its row had no later one."""
+    return (written.record.partition, written.record.offset) in world.broker.read_as_newest
 
 
 def named(written: Written) -> str:

@@ -31,7 +31,7 @@ class World:
     def __init__(self, plan: Plan, *, has_story: bool = False) -> None:
         self.plan = plan
         global_random.seed(plan.seed)  # tenacity's jitter
-        self.hub = Hub(Random(plan.seed * 2 + 1))
+        self.hub = Hub(Random(f"{plan.seed}/{plan.schedule}"))
         if has_story:
             self.hub.story = []
         self.broker = Broker(self.hub, PARTITIONS)
