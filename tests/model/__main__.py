@@ -37,6 +37,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="tell the story of this one, shortened where it fails")
     parser.add_argument("--seeds", type=int, default=2_000, help="run so many (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="begin with this one (default: %(default)s)")
+    parser.add_argument("--brief", action="store_true", help="tell no story of the first that fails")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first that fails")
     given = parser.parse_args()
     if given.seed is not None:
@@ -52,7 +53,7 @@ def main() -> int:
             failed += 1
             print(f"seed {seed}: {faults[0]}", flush=True)
             if not given.keep_going:
-                print(report(seed))
+                print("" if given.brief else report(seed))
                 return 1
     seconds = time.process_time() - started
     print(f"{given.seeds} seeds, {failed} failed, {seconds:.1f} s of CPU")

@@ -12,7 +12,7 @@ __all__ = ["Plan", "ReplicaFault", "WorldFault", "plan_of"]
 
 
 class ReplicaFault(NamedTuple):
-    """A replica is killed, suspended or stopped in order, at its so many-th step; it is back after `seconds`."""
+    """A replica is killed, suspended or stopped in order, at its n-th step; it is back after `seconds`."""
 
     kind: Literal["kill", "suspend", "stop"]
     slot: int

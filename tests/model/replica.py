@@ -1,4 +1,4 @@
-"""One replica: the real corridor, lanes, desk, lease and sinks, wired as `app.py` does, with simulated doors."""
+"""One replica: the real corridor, lanes, desk, lease and sinks, wired like `app.py`'s, with other doors."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def decoder() -> JsonDecoder:
 class Replica:
     """A process with its threads. `stop` ends it in order; a crash is the hub's, which drops its actors."""
 
-    def __init__(self, hub: Hub, broker: Broker, server: Server, process: Process) -> None:
+    def __init__(self, hub: Hub, broker: Broker, server: Server, process: Process, metrics: Metrics) -> None:
         self.process = process
-        self.metrics = Metrics("model")
+        self.metrics = metrics
         self.is_stopping = False
         self._hub = hub
         self._broker = broker

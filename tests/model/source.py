@@ -181,7 +181,8 @@ class SimLetters:
     def put(self, record: Record, error: RecordError, on_stored: Callable[[], None]) -> None:
         self.waiting += 1
         letter = Letter(record, type(error).__name__, str(error))
-        self._hub.at(self._hub.now + self._hub.delay(), partial(self._store, letter, on_stored))
+        slowly = self._hub.random.choice((1, 1, 1, 10, 100))
+        self._hub.at(self._hub.now + self._hub.delay() * slowly, partial(self._store, letter, on_stored))
 
     def serve(self) -> None:
         while self._acknowledged:
@@ -280,9 +281,7 @@ class SimClerk:
                 self._entries.append((key, None if value is None else decoded(value)))
 
 
-def searched(
-    broker: Broker, search: Search, identity_of: Callable[[Record], bytes | None]
-) -> Evidence:
+def searched(broker: Broker, search: Search, identity_of: Callable[[Record], bytes | None]) -> Evidence:
     """What the log says now."""
     log = broker.log[search.partition]
     to = len(log) if search.end is None else min(search.end, len(log))

@@ -1,8 +1,8 @@
-"""Typesense in memory behind `Connection`: writes wait in a queue a collection, reads do not wait for them.
+"""Typesense in memory behind `Connection`: writes wait in a queue, reads do not wait for them.
 
-What documents become of a write is `FakeTypesense`'s; here is when (`typesense-v29.md`, 0.4): a write that was
-received is executed some time later, in the order in which its collection received them, whether its sender
-still waits or not. After a restart all of them are executed once more, while reads are answered already.
+What becomes of a write is `FakeTypesense`'s; here is when (`typesense-v29.md`, 0.4): a write, once received,
+is executed some time later, in the order in which its collection received them, whether its sender still
+waits or not. After a restart all of them are executed once more, while reads are answered already.
 """
 
 from __future__ import annotations
@@ -144,14 +144,20 @@ class Server:
                 if old.sender is entry.sender:
                     if not old.is_done:
                         self._object(old, entry, "before the fate of its older request is known")
-                elif old.is_awaited and not (old.is_derived or entry.is_derived):
-                    if old.sender.is_entitled and entry.sender.is_entitled:
-                        self._object(old, entry, "while another owner does")
+                elif is_contended(old, entry):
+                    self._object(old, entry, "while another owner does")
 
     def _object(self, old: Entry, new: Entry, why: str) -> None:
         same = ", ".join(sorted(old.touches & new.touches))
         who = f"{new.sender.process.name} ({old.sender.process.name})"
         self.violations.append(f"{who} writes {new.request.collection} {same} {why}")
+
+
+def is_contended(old: Entry, new: Entry) -> bool:
+    """Whether two owners write at the same time, and both may."""
+    if not old.is_awaited or old.is_derived or new.is_derived:
+        return False
+    return old.sender.is_entitled and new.sender.is_entitled
 
 
 class SimConnection:
@@ -322,7 +328,16 @@ def told(request: Write) -> str:
 
 def brief(documents: Sequence[Any]) -> str:
     """Documents by what differs between their versions."""
-    shown = ("id", "status", "productId", "_live", "_owed", "infoId", "name", "name_en", "sku", "description_en")
-    return "; ".join(
-        " ".join(f"{n}={d[n]}" for n in shown if n in d) for d in documents
+    shown = (
+        "id",
+        "status",
+        "productId",
+        "_live",
+        "_owed",
+        "infoId",
+        "name",
+        "name_en",
+        "sku",
+        "description_en",
     )
+    return "; ".join(" ".join(f"{n}={d[n]}" for n in shown if n in d) for d in documents)

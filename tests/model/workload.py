@@ -1,4 +1,4 @@
-"""A small database and what Debezium makes of its changes: a list of steps, any part of which is a history too.
+"""A small database and what Debezium makes of its changes: steps, any part of which is a history too.
 
 A step that does not fit what is there (an update of a row that is gone) changes nothing, so a story can be
 shortened by leaving steps out.
@@ -79,14 +79,15 @@ class Written(NamedTuple):
 
 
 def steps(random: Random, count: int, seconds: float) -> Iterator[Step]:
-    """So many of them, over that time; most are of products and their infos, and of few rows."""
+    """So many of them, over that time, in bursts or one by one; most are of products and their infos."""
     tables = list(TABLES)
-    weights = [1, 1, 1, 1, 1, 6, 7] if random.random() < 0.8 else [2] * 7
+    weights = random.choice(([1, 1, 1, 1, 1, 6, 7], [0, 0, 0, 0, 0, 1, 1], [2, 2, 2, 2, 2, 3, 3]))
     kinds = list(WEIGHTS)
-    for at in sorted(random.random() * seconds for _ in range(count)):
+    bursts = [random.random() * seconds for _ in range(random.choice((1, 3, count)))]
+    for at in sorted(random.choice(bursts) + random.random() ** 3 for _ in range(count)):
         table = random.choices(tables, weights)[0]
         kind = random.choices(kinds, list(WEIGHTS.values()))[0]
-        yield Step(at, table, random.randrange(3), kind, random.randrange(3))
+        yield Step(round(at, 3), table, random.randrange(3), kind, random.randrange(3))
 
 
 class Database:
@@ -185,7 +186,9 @@ class Database:
         self._write(table, new, "c", self._seen((table, new), is_large), Label.GOOD)
 
     def _move(self, row_id: str, product: str) -> None:
-        if all(r.get("product_id") != product for (table, _), r in self.rows.items() if table == "ProductInfo"):
+        if all(
+            r.get("product_id") != product for (table, _), r in self.rows.items() if table == "ProductInfo"
+        ):
             self._update("ProductInfo", row_id, product_id=product)
 
     def _reinsert(self, old: str, new: str, version: int) -> None:
@@ -246,7 +249,7 @@ def id_of(table: str, number: int) -> str:
 
 
 def changed(table: str, version: int) -> Row:
-    """What an ordinary update changes: a few values that come again, so that a row may return to what it was."""
+    """What an ordinary update changes: few values, so that a row may return to what it was."""
     small = "sku" if "sku" in TABLES[table] else "status" if "status" in TABLES[table] else "name"
     text = json.dumps({"en": f"v{version}"}) if small == "name" else f"v{version}"
     return {small: text, "modified_at": CREATED_US + version * 1000}

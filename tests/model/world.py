@@ -1,14 +1,14 @@
-"""A world that runs a plan until it is quiet: broker, Typesense, replicas, an operator who replays letters."""
+"""A world that runs a plan until it is quiet: broker, Typesense, replicas, and who replays letters."""
 
 from __future__ import annotations
 
 import random as global_random
-from functools import partial
+from functools import cache, partial
 from random import Random
-from typing import NamedTuple
 
-from cdc_sync.control.errands import Fate, Replay, Replayed, decoded, encoded
+from cdc_sync.control.errands import Fate, Replay, Replayed, Rewind, decoded, encoded
 from cdc_sync.control.search import Search
+from cdc_sync.metrics import Metrics
 from tests.model.broker import SESSION_S, Broker
 from tests.model.hub import Hub, Process
 from tests.model.plan import Plan, ReplicaFault, WorldFault
@@ -23,6 +23,12 @@ QUIET_AFTER_S = 150.0
 """Whatever happened, so long after the last step and fault everything is done."""
 
 MEMBER = "operator"
+
+
+@cache
+def metrics_of(number: int) -> Metrics:
+    """Of the so many-th process of any world: what adds up in each adds up in all, and making one is slow."""
+    return Metrics("model")
 
 
 class World:
@@ -67,15 +73,13 @@ class World:
 
     def _is_done(self) -> bool:
         replicas = [self._slots.get(slot) for slot in range(self.plan.replicas)]
+        entries = (decoded(value) for value in self.broker.control_table.values())
         return (
-            all(r is not None and r.process.asleep_until <= self.hub.now and r.is_quiet for r in replicas)
-            and self.broker.is_committed
+            self.broker.is_committed
             and self.server.is_idle
-            and not any(isinstance(entry, Replay) or key.startswith("rewind") for key, entry in self._control())
+            and all(r is not None and r.process.asleep_until <= self.hub.now and r.is_quiet for r in replicas)
+            and not any(isinstance(entry, Replay | Rewind) for entry in entries)
         )
-
-    def _control(self) -> list[tuple[str, object]]:
-        return [(key, decoded(value)) for key, value in self.broker.control_table.items()]
 
     # Replicas --------------------------------------------------------------------------------------
 
@@ -83,7 +87,8 @@ class World:
         name = f"r{slot}" if slot not in self._slots else f"{self._slots[slot].process.name}'"
         process = Process(name, slot)
         self.hub.tell("{} starts", name)
-        replica = self._slots[slot] = Replica(self.hub, self.broker, self.server, process)
+        metrics = metrics_of(len(self.replicas))
+        replica = self._slots[slot] = Replica(self.hub, self.broker, self.server, process, metrics)
         self.replicas.append(replica)
 
     def _on_step(self, process: Process) -> None:
