@@ -65,7 +65,7 @@ def plan_of(seed: int) -> Plan:
         tuple(steps(random, random.randint(4, 36), seconds)),
         tuple(replica_fault(random, replicas) for _ in some(3)),
         tuple(world_fault(random, seconds) for _ in range(random.randint(0, 3) + len(some(3)))),
-        tuple((random.randint(1, 150), request_fault(random)) for _ in some(6)),
+        tuple((random.randint(1, 70), request_fault(random)) for _ in some(6)),
         tuple(random.randint(1, 60) for _ in some(3)),
     )
 
@@ -74,7 +74,7 @@ def replica_fault(random: Random, replicas: int) -> ReplicaFault:
     """Something that happens to one of them."""
     kind = random.choices(("kill", "suspend", "stop"), (4, 5, 2))[0]
     seconds = random.choice(SUSPENSIONS) if kind == "suspend" else random.random() * 4
-    return ReplicaFault(kind, random.randrange(replicas), random.randint(1, 500), seconds)  # type: ignore[arg-type]
+    return ReplicaFault(kind, random.randrange(replicas), random.randint(1, 250), seconds)  # type: ignore[arg-type]
 
 
 def world_fault(random: Random, seconds: float) -> WorldFault:
@@ -87,4 +87,6 @@ def world_fault(random: Random, seconds: float) -> WorldFault:
 def request_fault(random: Random) -> RequestFault:
     """Something that happens to one request."""
     kind: Fault = random.choice(get_args(Fault))
-    return RequestFault(kind, random.choice(SLOW) if "slow" in kind else 0.0)
+    if "sleep" in kind:
+        return RequestFault(kind, random.choice(SUSPENSIONS))
+    return RequestFault(kind, random.choice(SLOW) if "slow" in kind or kind == "death after" else 0.0)

@@ -27,11 +27,17 @@ IDLE_S = 30.0
 REPLAY_S = 3.0
 
 Write = requests.Import | requests.Delete
-Fault = Literal["lost before", "lost after", "slow", "lost and slow", "503", "429", "cut", "stopped"]
+Fault = Literal[
+    "lost before", "lost after", "slow", "lost and slow", "503", "429", "cut", "stopped",
+    "sleep before", "sleep after", "death after",
+]  # fmt: skip
 
 
 class RequestFault(NamedTuple):
-    """What happens to one request; `seconds` is how long a slow one stays in its queue."""
+    """What happens to one request: it is lost before or after it was received, it is slow (in its queue for
+    `seconds`), its answer is cut short, it is stopped after half of its lines; or its sender falls asleep
+    (for `seconds`) or dies, before or after it was received.
+    """
 
     kind: Fault
     seconds: float = 0.0
@@ -68,6 +74,7 @@ class Server:
         self.epoch = 0
         self.requests = 0
         self.violations: list[str] = []
+        self.on_sender: Callable[[Process, RequestFault], None] = lambda *_: None
         self.is_mended = False
         self._refuses = True
         self._faults = faults
@@ -207,14 +214,16 @@ class SimConnection:
         asked = parsed(method, target, body)
         if not self._may_write():
             self._server.object_to_zombie(self.process, asked)
-        self._hub.pause()  # here a process may sleep: its lease was looked at, its request is not out yet
-        lost = SinkUnavailable if method == "GET" else SinkAmbiguous
-        if self._is_cut:
-            raise self._lost(lost, operation)
         fault = self._server.fault()
         kind = fault.kind if fault else None
         if fault is not None:
             self._hub.tell("{} {}: {}", method, unquote(target), kind)
+            if kind == "sleep before":
+                self._server.on_sender(self.process, fault)
+        self._hub.pause()  # here a process may sleep: its lease was looked at, its request is not out yet
+        lost = SinkUnavailable if method == "GET" else SinkAmbiguous
+        if self._is_cut:
+            raise self._lost(lost, operation)
         if kind == "lost before":
             raise self._lost(lost, operation)
         if kind in ("503", "429"):
@@ -248,9 +257,13 @@ class SimConnection:
         lines = None
         if isinstance(asked, requests.Import) and fault.kind == "stopped":
             lines = len(asked.documents) // 2
-        entry = self._entry = Entry(asked, self, hub.now + (fault.seconds or hub.delay()), lines)
+        stays_s = fault.seconds if "slow" in fault.kind or fault.kind == "death after" else 0.0
+        entry = self._entry = Entry(asked, self, hub.now + (stays_s or hub.delay()), lines)
         hub.tell("{} sends {}", operation, told(asked))
         self._server.receive(entry)
+        if fault.kind in ("sleep after", "death after"):
+            self._server.on_sender(self.process, fault)
+            hub.pause()
         deadline = hub.now + READ_TIMEOUT_S
         is_lost = fault.kind in ("lost after", "lost and slow")
         while not (entry.is_done or is_lost or self._is_cut or hub.now >= deadline):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random as global_random
 from functools import cache, partial
 from random import Random
+from typing import Literal
 
 from cdc_sync.control.errands import Fate, Replay, Replayed, Rewind, decoded, encoded
 from cdc_sync.control.search import Search
@@ -14,7 +15,7 @@ from tests.model.hub import Hub, Process
 from tests.model.plan import Plan, ReplicaFault, WorldFault
 from tests.model.replica import Replica, decoder
 from tests.model.source import searched
-from tests.model.typesense import Server
+from tests.model.typesense import RequestFault, Server
 from tests.model.workload import PARTITIONS, Database, Step
 
 __all__ = ["World"]
@@ -54,6 +55,7 @@ class World:
         self._busy_until = max([0.0, *(s.at_s for s in plan.steps), *(f.at_s for f in plan.world_faults)])
         self.is_quiet = False
         self.hub.on_step = self._on_step
+        self.server.on_sender = self._on_sender
 
     def run(self) -> None:
         """Until it is quiet, or has not become so in time."""
@@ -99,6 +101,12 @@ class World:
         fault = self._faults.get((slot, self._steps_of_slot[slot]))
         if fault is not None:
             self._strike(self._slots[slot], fault)
+
+    def _on_sender(self, process: Process, fault: RequestFault) -> None:
+        replica = self._slots[process.slot]
+        if replica.process is process:
+            kind: Literal["kill", "suspend"] = "kill" if fault.kind == "death after" else "suspend"
+            self._strike(replica, ReplicaFault(kind, process.slot, 0, fault.seconds))
 
     def _strike(self, replica: Replica, fault: ReplicaFault) -> None:
         process, hub = replica.process, self.hub
