@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 from typing import Literal, NamedTuple, get_args
 
@@ -65,7 +66,7 @@ def plan_of(seed: int) -> Plan:
         tuple(steps(random, random.randint(4, 36), seconds)),
         tuple(replica_fault(random, replicas) for _ in some(3)),
         tuple(world_fault(random, seconds) for _ in range(random.randint(0, 3) + len(some(3)))),
-        tuple((random.randint(1, 70), request_fault(random)) for _ in some(6)),
+        tuple(request_faults(random, len(some(6)))),
         tuple(random.randint(1, 60) for _ in some(3)),
     )
 
@@ -82,6 +83,15 @@ def world_fault(random: Random, seconds: float) -> WorldFault:
     kind = random.choices(("reassign", "restart typesense", "mend", "replay"), (4, 1, 2, 6))[0]
     late = 8.0 if kind in ("replay", "mend") else 2.0
     return WorldFault(kind, random.random() * (seconds + late), random.randrange(1000))  # type: ignore[arg-type]
+
+
+def request_faults(random: Random, count: int) -> Iterator[tuple[int, RequestFault]]:
+    """So many of them, by the number of the request; often one comes soon after another."""
+    number = 0
+    for _ in range(count):
+        soon = number and random.random() < 0.5
+        number = number + random.randint(1, 4) if soon else random.randint(1, 70)
+        yield number, request_fault(random)
 
 
 def request_fault(random: Random) -> RequestFault:

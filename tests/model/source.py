@@ -96,9 +96,8 @@ class SimSource:
 
     def close(self) -> None:
         """Leave the group, after a last word on what is still ours."""
-        if self.member in self._broker.members:
-            self._give_up(list(self._positions), lost=False)
-            self._hub.pause()
+        self._give_up(list(self._positions), lost=self.member not in self._broker.members)
+        self._hub.pause()
         self._broker.leave(self.member)
 
     # What happens inside a poll ------------------------------------------------------------------------
