@@ -91,8 +91,8 @@ class KafkaSource:
     def renew(self, wait: bool = False) -> None:
         """Commit again what is committed; the answer tells whether we are still a member.
 
-        That is what was asked for last, answered or not: the answer before it may be on its way yet, and what
-        that one says would then be taken back.
+        That is what was asked for last, unless it failed: its answer may be on the way yet, and a commit of
+        what was stored before would take it back.
         """
         if not self._owned:
             return
@@ -236,6 +236,10 @@ class KafkaSource:
         }
         if stored:
             self._listener.on_committed(stored, asked_at)
+        for p in positions:
+            partition = Partition(p.topic, p.partition)
+            if partition not in stored and self._asked_for.get(partition) == p.offset:
+                del self._asked_for[partition]
         reason = error or next((p.error for p in positions if p.error is not None), None)
         if reason is not None and reason.code() != KafkaError._NO_OFFSET:
             self._report("commit failed", {"error": reason.str()})

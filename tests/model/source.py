@@ -21,8 +21,9 @@ Entry = tuple[str, Errand | Replayed | None]
 
 
 class Question(NamedTuple):
-    """A commit, and when it was asked for."""
+    """A commit: who asked for it, and when."""
 
+    member: Member
     offsets: dict[Partition, int]
     asked_at: float
 
@@ -62,7 +63,7 @@ class SimSource:
         if not offsets:
             return True
         self._asked_for |= {p: offset for p, offset in offsets.items() if p in self._positions}
-        question = Question(dict(offsets), self._hub.now)
+        question = Question(self.member, dict(offsets), self._hub.now)
         self._sent.append(question)
         if not wait:
             if self._hub.random.random() < 0.5:
@@ -135,13 +136,17 @@ class SimSource:
         """The broker decides on all that was asked, in that order."""
         while self._sent:
             question = self._sent.popleft()
-            self._heard.append((question, self._broker.commit(self.member, question.offsets)))
+            self._heard.append((question, self._broker.commit(question.member, question.offsets)))
 
     def _hear(self, question: Question, is_stored: bool) -> None:
+        _, offsets, asked_at = question
         if is_stored:
-            offsets, asked_at = question
             self.member.asked_at = max(self.member.asked_at, asked_at)
             self._listener.on_committed(offsets, asked_at)
+            return
+        for partition, offset in offsets.items():
+            if self._asked_for.get(partition) == offset:
+                del self._asked_for[partition]
 
     def _has_news(self) -> bool:
         return any(
