@@ -64,8 +64,8 @@ MUTANTS: Final = (
     Mutant(
         "placeholders are written as values",
         "decoder.py",
-        "        if self._may_be_partial(value):\n            after = self._placeholder.marked(after, self._key)\n",
-        "",
+        "            after = self._placeholder.marked(after, self._key)\n",
+        "            pass\n",
     ),
     Mutant(
         "the side rows are not read again after a product was written whole",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from cdc_sync.model import Partition, Record
@@ -48,6 +48,7 @@ class Broker:
         self.letters: list[Letter] = []
         self.control: list[tuple[str, bytes | None]] = []
         self.control_news = Signal()
+        self.on_rewind: Callable[[Process], None] = lambda _: None
         self.read_as_newest: set[tuple[Partition, int]] = set()
         self._newest: dict[tuple[Partition, bytes | None], int] = {}
         self.commits = 0

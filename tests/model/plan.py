@@ -24,7 +24,7 @@ class ReplicaFault(NamedTuple):
 class WorldFault(NamedTuple):
     """Something happens to all, at a time."""
 
-    kind: Literal["reassign", "restart typesense", "mend", "replay"]
+    kind: Literal["reassign", "restart typesense", "mend", "replay", "kill the next who rewinds"]
     at_s: float
     choice: int = 0
 
@@ -80,7 +80,8 @@ def replica_fault(random: Random, replicas: int) -> ReplicaFault:
 
 def world_fault(random: Random, seconds: float) -> WorldFault:
     """Something that happens to all."""
-    kind = random.choices(("reassign", "restart typesense", "mend", "replay"), (4, 1, 2, 6))[0]
+    kinds = ("reassign", "restart typesense", "mend", "replay", "kill the next who rewinds")
+    kind = random.choices(kinds, (4, 1, 3, 8, 1))[0]
     late = 8.0 if kind in ("replay", "mend") else 2.0
     return WorldFault(kind, random.random() * (seconds + late), random.randrange(1000))  # type: ignore[arg-type]
 

@@ -91,6 +91,7 @@ class SimSource:
     def seek(self, partition: Partition, offset: int) -> None:
         self._hub.tell("seeks {}[{}] to {}", *partition, offset)
         self._positions[partition] = offset
+        self._broker.on_rewind(self._process)
 
     def pause(self, topics: Collection[str]) -> None:
         self._paused = topics

@@ -43,7 +43,9 @@ WEIGHTS: dict[Kind, int] = {
     "put": 40, "large": 14, "soft delete": 8, "undelete": 9, "delete": 8, "replace": 5, "key": 3, "move": 10,
     "reinsert": 5, "garbage": 1, "unmappable": 1, "refused": 2, "explodes": 1,
 }  # fmt: skip
-POISON = ("garbage", "unmappable", "refused", "explodes")
+LARGE_VALUES: dict[Kind, int] = {**WEIGHTS, "large": 40, "soft delete": 20, "undelete": 25, "delete": 15}
+LETTERS: dict[Kind, int] = {**WEIGHTS, "garbage": 6, "unmappable": 4, "refused": 30, "explodes": 6}
+INFOS: dict[Kind, int] = {**WEIGHTS, "soft delete": 20, "undelete": 20, "move": 40, "reinsert": 20}
 
 
 class Step(NamedTuple):
@@ -82,11 +84,11 @@ def steps(random: Random, count: int, seconds: float) -> Iterator[Step]:
     """So many of them, over that time, in bursts or one by one; most are of products and their infos."""
     tables = list(TABLES)
     weights = random.choice(([1, 1, 1, 1, 1, 6, 7], [0, 0, 0, 0, 0, 1, 1], [2, 2, 2, 2, 2, 3, 3]))
-    kinds = list(WEIGHTS)
+    kinds = random.choice((WEIGHTS, LARGE_VALUES, LETTERS, INFOS))
     bursts = [random.random() * seconds for _ in range(random.choice((1, 3, count)))]
     for at in sorted(random.choice(bursts) + random.random() ** 3 for _ in range(count)):
         table = random.choices(tables, weights)[0]
-        kind = random.choices(kinds, list(WEIGHTS.values()))[0]
+        kind = random.choices(list(kinds), list(kinds.values()))[0]
         yield Step(round(at, 3), table, random.randrange(3), kind, random.randrange(3))
 
 

@@ -54,6 +54,8 @@ class World:
         self._steps_of_slot = dict.fromkeys(range(plan.replicas), 0)
         self._busy_until = max([0.0, *(s.at_s for s in plan.steps), *(f.at_s for f in plan.world_faults)])
         self.is_quiet = False
+        self._kills_rewinder = False
+        self.broker.on_rewind = self._on_rewind
         self.hub.on_step = self._on_step
         self.server.on_sender = self._on_sender
 
@@ -108,6 +110,13 @@ class World:
             kind: Literal["kill", "suspend"] = "kill" if fault.kind == "death after" else "suspend"
             self._strike(replica, ReplicaFault(kind, process.slot, 0, fault.seconds))
 
+    def _on_rewind(self, process: Process) -> None:
+        if self._kills_rewinder:
+            self._kills_rewinder = False
+            fault = ReplicaFault("kill", process.slot, 0, self.hub.random.random() * 3)
+            soon = self.hub.now + self.hub.delay() * self.hub.random.choice((1, 30))
+            self.hub.at(soon, partial(self._strike, self._slots[process.slot], fault))
+
     def _strike(self, replica: Replica, fault: ReplicaFault) -> None:
         process, hub = replica.process, self.hub
         if replica.process.is_dead or replica.is_stopping:
@@ -153,6 +162,8 @@ class World:
             case "mend":
                 self.hub.tell("the schema is mended: what was refused is taken from now on")
                 self.server.is_mended = True
+            case "kill the next who rewinds":
+                self._kills_rewinder = True
             case "replay":
                 self.hub.spawn(self._operator, "replay", partial(self._replay, fault.choice))
 
@@ -170,7 +181,7 @@ class World:
         assert row is not None
         search = Search(record.partition, record.offset, None, {row: record.offset})
         evidence = searched(self.broker, search, decoder().identity)
-        hub.pause()
+        hub.sleep(hub.delay() * hub.random.choice((1, 10, 100)))
         replay = Replay(
             f"dlq/0/{place}", *record.partition, record.offset, record.key, record.value, [], 0,
             evidence.to, int(hub.now * 1000),
