@@ -268,7 +268,7 @@ class SimClerk:
                 self._hub.tell("writes {} = {}", key, value)
                 self._broker.write_control(key, value)
             if self._searches:
-                self._hub.pause()
+                self._hub.sleep(self._hub.delay() * self._hub.random.choice((1, 1, 20)))
                 search, on_evidence = self._searches.popleft()
                 evidence = searched(self._broker, search, self._identity_of)
                 self._hub.pause()
