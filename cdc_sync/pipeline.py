@@ -339,14 +339,17 @@ class Pipeline:
         """Finish or drop the work on these, commit what is settled, forget them.
 
         When they were lost, somebody else may have read them from what was committed, and written, before
-        our last request was applied. Whoever that is shall read them once more.
+        our last request was applied. Whoever that is shall read them once more, and after that request has
+        ended. They may also be lost while we give them up: then the lease has run out meanwhile.
         """
         self._metrics.rebalanced("lost" if lost else "revoked")
         if lost:
             self._lease.end()
-            for partition, offset in self._offsets.uncommitted(partitions).items():
-                self._desk.ask_rewind(partition, offset)
+        begins = self._offsets.uncommitted(partitions)
         self._drop(partitions, commit=not lost)
+        if lost or not self._lease.is_held:
+            for partition, offset in begins.items():
+                self._desk.ask_rewind(partition, offset)
         self._desk.revoked(partitions)
 
     def _drop(self, partitions: Collection[Partition], *, commit: bool = False) -> None:
