@@ -130,6 +130,7 @@ class Lane:
         self._waiting = Batch()
         self._in_flight: Batch | None = None
         self._revoked: set[Partition] = set()
+        self._is_doubtful = False
         self._stopping = threading.Event()
         self._settled: deque[Settlement] = deque()
         self._retrying = Retrying(
@@ -208,6 +209,10 @@ class Lane:
         """Documents that are being written, or held while the sink is away."""
         in_flight = self._in_flight
         return 0 if in_flight is None else len(in_flight)
+
+    def doubt(self) -> None:
+        """Somebody before us may have sent what is not applied yet: begin the next batch after that."""
+        self._is_doubtful = True
 
     def disown(self, partitions: Collection[Partition]) -> None:
         """Drop what came from these partitions, and begin no request with any of it."""
@@ -293,7 +298,19 @@ class Lane:
             self._in_flight, self._waiting = self._waiting, Batch()
             return self._in_flight
 
+    def _resolve_doubt(self, batch: Batch) -> None:
+        """Open the sink anew. A doubt that comes meanwhile is about what comes after this batch."""
+        if not self._is_doubtful:
+            return
+        self._is_doubtful = False
+        try:
+            self._insist(self._sink.open, batch.spans)
+        except Abandoned:
+            self._is_doubtful = True
+            raise
+
     def _write(self, batch: Batch) -> tuple[list[Poison], list[Pending]]:
+        self._resolve_doubt(batch)
         poison: list[Poison] = []
         apart: list[Pending] = []
         rejections = self._attempt(batch) if len(batch) else ()

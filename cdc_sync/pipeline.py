@@ -326,8 +326,16 @@ class Pipeline:
     # Rebalances (inside `poll` and `close`) ----------------------------------------------------------
 
     def on_assigned(self, partitions: Collection[Partition]) -> None:
-        """These are ours; their offsets begin at what was committed."""
+        """These are ours; their offsets begin at what was committed.
+
+        Who owned them before may be dead, with requests that are received and not applied yet. Ours come
+        after those, but our reads would not see them.
+        """
         self.has_joined = True
+        topics = {partition.topic for partition in partitions}
+        for lane in self._lanes:
+            if not topics.isdisjoint(self._topics_of[lane]):
+                lane.doubt()
         self._metrics.rebalanced("assigned")
 
     def on_committed(self, offsets: Mapping[Partition, int], asked_at: float) -> None:
