@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["MUTANTS", "Mutant", "mutated"]
+__all__ = ["MUTANTS", "Mutant", "changed", "hunted"]
 
 PROJECT: Final = Path(__file__).parents[1]
 COPIED: Final = ("cdc_sync", "tests", "tools", "pyproject.toml")
@@ -121,6 +121,36 @@ MUTANTS: Final = (
         "if next_offset is None:",
     ),
     Mutant(
+        "a rewind is asked for before the request in flight has ended",
+        "pipeline.py",
+        "        begins = self._offsets.uncommitted(partitions)\n"
+        "        self._drop(partitions, commit=not lost)\n",
+        "        begins = self._offsets.uncommitted(partitions) if not lost else {}\n"
+        "        for partition, offset in self._offsets.uncommitted(partitions).items() if lost else ():\n"
+        "            self._desk.ask_rewind(partition, offset)\n"
+        "        self._drop(partitions, commit=not lost)\n",
+    ),
+    Mutant(
+        "no rewind where a revocation took longer than the lease",
+        "pipeline.py",
+        "if lost or not self._lease.is_held:",
+        "if lost:",
+        (MODEL, "tests/test_pipeline.py"),
+    ),
+    Mutant(
+        "no barrier where partitions are taken over",
+        "pipeline.py",
+        "                lane.doubt()\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "a doubt is not resolved",
+        "lane.py",
+        "        self._resolve_doubt(batch)\n",
+        "",
+        (MODEL, "tests/test_lane.py"),
+    ),
+    Mutant(
         "no look for a later event of an incomplete row",
         "pipeline.py",
         "if isinstance(error, IncompleteError):",
@@ -194,6 +224,14 @@ MUTANTS: Final = (
 )
 
 
+def changed(mutant: Mutant) -> str:
+    """The file with the bug in it. Raises `ValueError` where its text is not there, or more than once."""
+    before = (PROJECT / "cdc_sync" / mutant.file).read_text("utf-8")
+    if before.count(mutant.old) != 1:
+        raise ValueError(f"{mutant.name}: the text is not in {mutant.file} once; mend it in tools/mutants.py")
+    return before.replace(mutant.old, mutant.new)
+
+
 @contextmanager
 def mutated(mutant: Mutant) -> Iterator[Path]:
     """A copy of the project with the bug in it."""
@@ -205,11 +243,7 @@ def mutated(mutant: Mutant) -> Iterator[Path]:
                 shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(source, folder / part)
-        changed = folder / "cdc_sync" / mutant.file
-        before = changed.read_text("utf-8")
-        if before.count(mutant.old) != 1:
-            raise ValueError(f"{mutant.name}: the text is not in {mutant.file} once; mend it here")
-        changed.write_text(before.replace(mutant.old, mutant.new), "utf-8")
+        (folder / "cdc_sync" / mutant.file).write_text(changed(mutant), "utf-8")
         yield folder
 
 

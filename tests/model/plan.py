@@ -97,7 +97,7 @@ def request_faults(random: Random, count: int) -> Iterator[tuple[int, RequestFau
 
 def request_fault(random: Random) -> RequestFault:
     """Something that happens to one request."""
-    kind: Fault = random.choice(get_args(Fault))
+    kind: Fault = random.choice([kind for kind in get_args(Fault) if kind != "sleep and death"])
     if "sleep" in kind:
         return RequestFault(kind, random.choice(SUSPENSIONS))
     return RequestFault(kind, random.choice(SLOW) if "slow" in kind or kind == "death after" else 0.0)

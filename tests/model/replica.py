@@ -94,6 +94,12 @@ class Replica:
         """Whether nothing is under way here."""
         return self.pipeline.is_quiet and self.clerk.is_idle
 
+    @property
+    def owes_rewinds(self) -> bool:
+        """Whether it has lost partitions, and has not written yet that they shall be read again."""
+        source = self.source
+        return source is not None and not (source.is_member and self.clerk.has_written)
+
     def _run(self) -> None:
         """What `Daemon.run` does, less the probes."""
         source = self.source = SimSource(self._hub, self._broker, self.process, self.pipeline)

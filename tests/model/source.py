@@ -47,6 +47,11 @@ class SimSource:
     def owned(self) -> frozenset[Partition]:
         return frozenset(self._positions)
 
+    @property
+    def is_member(self) -> bool:
+        """Whether the broker thinks so, too."""
+        return self.member in self._broker.members
+
     def poll(self, max_records: int, timeout_s: float) -> Sequence[Record]:
         hub = self._hub
         hub.pause()

@@ -29,14 +29,14 @@ REPLAY_S = 3.0
 Write = requests.Import | requests.Delete
 Fault = Literal[
     "lost before", "lost after", "slow", "lost and slow", "503", "429", "cut", "stopped",
-    "sleep before", "sleep after", "death after",
+    "sleep before", "sleep after", "death after", "sleep and death",
 ]  # fmt: skip
 
 
 class RequestFault(NamedTuple):
     """What happens to one request: it is lost before or after it was received, it is slow (in its queue for
     `seconds`), its answer is cut short, it is stopped after half of its lines; or its sender falls asleep
-    (for `seconds`) or dies, before or after it was received.
+    (for `seconds`) before or after it was received, dies after that, or both.
     """
 
     kind: Fault
@@ -218,8 +218,8 @@ class SimConnection:
         kind = fault.kind if fault else None
         if fault is not None:
             self._hub.tell("{} {}: {}", method, unquote(target), kind)
-            if kind == "sleep before":
-                self._server.on_sender(self.process, fault)
+            if kind in ("sleep before", "sleep and death"):
+                self._server.on_sender(self.process, RequestFault("sleep before", fault.seconds))
         self._hub.pause()  # here a process may sleep: its lease was looked at, its request is not out yet
         lost = SinkUnavailable if method == "GET" else SinkAmbiguous
         if self._is_cut:
@@ -261,7 +261,7 @@ class SimConnection:
         entry = self._entry = Entry(asked, self, hub.now + (stays_s or hub.delay()), lines)
         hub.tell("{} sends {}", operation, told(asked))
         self._server.receive(entry)
-        if fault.kind in ("sleep after", "death after"):
+        if fault.kind in ("sleep after", "death after", "sleep and death"):
             self._server.on_sender(self.process, fault)
             hub.pause()
         deadline = hub.now + READ_TIMEOUT_S

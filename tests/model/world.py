@@ -107,8 +107,9 @@ class World:
     def _on_sender(self, process: Process, fault: RequestFault) -> None:
         replica = self._slots[process.slot]
         if replica.process is process:
-            kind: Literal["kill", "suspend"] = "kill" if fault.kind == "death after" else "suspend"
-            self._strike(replica, ReplicaFault(kind, process.slot, 0, fault.seconds))
+            kind: Literal["kill", "suspend"] = "kill" if "death" in fault.kind else "suspend"
+            at_once = fault.kind == "sleep and death"
+            self._strike(replica, ReplicaFault(kind, process.slot, 0, fault.seconds), at_once=at_once)
 
     def _on_rewind(self, process: Process) -> None:
         if self._kills_rewinder:
@@ -117,9 +118,13 @@ class World:
             soon = self.hub.now + self.hub.delay() * self.hub.random.choice((1, 30))
             self.hub.at(soon, partial(self._strike, self._slots[process.slot], fault))
 
-    def _strike(self, replica: Replica, fault: ReplicaFault) -> None:
+    def _strike(self, replica: Replica, fault: ReplicaFault, *, at_once: bool = False) -> None:
+        """Unless `at_once`, nobody dies who has lost partitions and has not asked for a rewind yet."""
         process, hub = replica.process, self.hub
         if replica.process.is_dead or replica.is_stopping:
+            return
+        if fault.kind == "kill" and replica.owes_rewinds and not at_once:
+            hub.tell("{} does not die: it has lost partitions, and has not said so", process.name)
             return
         back = hub.now + fault.seconds
         self._busy_until = max(self._busy_until, back)
