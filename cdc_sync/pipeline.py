@@ -270,7 +270,7 @@ class Pipeline:
         if not self._admission.is_known(record):
             self._desk.again(replay)
             return
-        span = Span(record)
+        span = Span(record, is_replay=True)
         try:
             asked = self._corridor.ask(record)
         except RecordError as error:
