@@ -157,9 +157,17 @@ def wrong_accounts(world: World) -> Iterator[str]:
 
 
 def wrong_replays(world: World) -> Iterator[str]:
-    """Replays without an outcome."""
+    """Replays without an outcome, or with more than faults can explain (promise 7)."""
     table = world.broker.control_table
+    plan = world.plan
+    again = len(plan.replica_faults)
+    again += sum("sleep" in fault.kind or "death" in fault.kind for _, fault in plan.request_faults)
+    again += sum(fault.kind in ("reassign", "kill the next who rewinds") for fault in plan.world_faults)
     for key in world.asked:
+        outcomes = [v for k, v in world.broker.control if k == key and v is not None]
+        replayed = [v for v in outcomes if isinstance(decoded(v), Replayed)]
+        if len(replayed) > 1 + again:
+            yield f"{key} has {len(replayed)} outcomes"
         if not isinstance(decoded(table[key]), Replayed):
             yield f"{key} has no outcome"
 
