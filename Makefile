@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check unit test stack chaos bench docs lock clean
+.PHONY: help setup demo check unit test model mutants stack chaos bench docs lock clean
 
 help:            ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -34,6 +34,12 @@ unit: $(READY)   ## the quick tests: no Kafka, no PostgreSQL, no network but loo
 
 test: check      ## everything, also end to end with the real Kafka, Debezium and PostgreSQL
 	$(BIN)/python -m pytest -ra --durations=10
+
+model: $(READY)  ## the core in simulated worlds: SEEDS=100000 of them, or the story of one, SEED=4711
+	$(BIN)/python -m tests.model $(if $(SEED),--seed $(SEED),$(if $(SEEDS),--seeds $(SEEDS)))
+
+mutants: $(READY) ## bugs put into a copy of the package, and the tests that notice each (half an hour)
+	$(BIN)/python -m tools.mutants
 
 stack: $(READY)  ## the real Kafka, Connect with Debezium, and PostgreSQL, until Ctrl-C
 	$(BIN)/python -m tools.stack up

@@ -108,14 +108,18 @@ class Batch:
             yield from documents.values()
 
     def find_spans(self) -> Callable[[Record], Span]:
-        """A function from a record of this batch to the span that it was read in."""
+        """A function from a record of this batch to the span that it was read in, or is replayed as."""
+        replayed = {id(span.newest): span for span in self.spans if span.is_replay}
         by_partition: dict[Partition, tuple[list[int], list[Span]]] = {}
-        for span in sorted(self.spans, key=lambda span: span.first_offset):
+        polled = (span for span in self.spans if not span.is_replay)
+        for span in sorted(polled, key=lambda span: span.first_offset):
             firsts, spans = by_partition.setdefault(span.partition, ([], []))
             firsts.append(span.first_offset)
             spans.append(span)
 
         def span_of(record: Record) -> Span:
+            if id(record) in replayed:
+                return replayed[id(record)]
             firsts, spans = by_partition[record.partition]
             return spans[bisect_right(firsts, record.offset) - 1]
 

@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 from tenacity.wait import wait_base
@@ -33,7 +33,7 @@ from cdc_sync.model import DocumentChange, Partition, Record, Rejection, Skip
 from cdc_sync.offsets import Outcome, Span
 from cdc_sync.protocols import Sink
 
-__all__ = ["Lane", "Poison", "Settlement"]
+__all__ = ["Lane", "Poison", "Settlement", "Threads"]
 
 T = TypeVar("T")
 
@@ -45,6 +45,16 @@ LEASE_LOOKS: Final = 100
 """After so many looks at the lease, two seconds, its absence is a trouble that is told."""
 
 Poison = tuple[Record, RecordError]
+
+
+class Threads(NamedTuple):
+    """What a lane runs on and waits on; a simulation has threads of its own."""
+
+    condition: Callable[[], threading.Condition] = threading.Condition
+    thread: Callable[..., threading.Thread] = threading.Thread
+
+
+THREADS: Final = Threads()
 
 
 class Settlement:
@@ -102,6 +112,7 @@ class Lane:
         on_trouble: Callable[[Lane, TransientError, bool], None] = lambda *_: None,
         on_recovery: Callable[[Lane], None] = lambda _: None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        threads: Threads = THREADS,
     ) -> None:
         self.name = name
         self.collections = tuple(collections)
@@ -115,10 +126,11 @@ class Lane:
         self._on_trouble = on_trouble
         self._on_recovery = on_recovery
         self._now_ms = now_ms
-        self._changed = threading.Condition()
+        self._changed = threads.condition()
         self._waiting = Batch()
         self._in_flight: Batch | None = None
         self._revoked: set[Partition] = set()
+        self._is_doubtful = False
         self._stopping = threading.Event()
         self._settled: deque[Settlement] = deque()
         self._retrying = Retrying(
@@ -128,7 +140,7 @@ class Lane:
             before_sleep=self._report_trouble,
             reraise=True,
         )
-        self._thread = threading.Thread(target=self._run, name=f"lane-{name}", daemon=True)
+        self._thread = threads.thread(target=self._run, name=f"lane-{name}", daemon=True)
 
     # Called by the polling thread ------------------------------------------------------------------
 
@@ -197,6 +209,10 @@ class Lane:
         """Documents that are being written, or held while the sink is away."""
         in_flight = self._in_flight
         return 0 if in_flight is None else len(in_flight)
+
+    def doubt(self) -> None:
+        """Somebody before us may have sent what is not applied yet: begin the next batch after that."""
+        self._is_doubtful = True
 
     def disown(self, partitions: Collection[Partition]) -> None:
         """Drop what came from these partitions, and begin no request with any of it."""
@@ -282,7 +298,19 @@ class Lane:
             self._in_flight, self._waiting = self._waiting, Batch()
             return self._in_flight
 
+    def _resolve_doubt(self, batch: Batch) -> None:
+        """Open the sink anew. A doubt that comes meanwhile is about what comes after this batch."""
+        if not self._is_doubtful:
+            return
+        self._is_doubtful = False
+        try:
+            self._insist(self._sink.open, batch.spans)
+        except Abandoned:
+            self._is_doubtful = True
+            raise
+
     def _write(self, batch: Batch) -> tuple[list[Poison], list[Pending]]:
+        self._resolve_doubt(batch)
         poison: list[Poison] = []
         apart: list[Pending] = []
         rejections = self._attempt(batch) if len(batch) else ()

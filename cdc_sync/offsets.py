@@ -36,6 +36,7 @@ class Span:
     """A run of `count` records of one partition; `next_offset` is what to commit once it is settled.
 
     `is_dropped`: its partition was revoked before; what becomes of its records is not ours to say.
+    `is_replay`: its one record was not polled, but comes from a dead letter, perhaps beside the same one.
     """
 
     __slots__ = (
@@ -43,13 +44,15 @@ class Span:
         "first_offset",
         "holds",
         "is_dropped",
+        "is_replay",
         "newest",
         "next_offset",
         "outcomes",
         "partition",
     )
 
-    def __init__(self, first: Record) -> None:
+    def __init__(self, first: Record, *, is_replay: bool = False) -> None:
+        self.is_replay = is_replay
         self.partition = first.partition
         self.first_offset = first.offset
         self.next_offset = first.offset + 1

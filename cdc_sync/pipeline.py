@@ -270,7 +270,7 @@ class Pipeline:
         if not self._admission.is_known(record):
             self._desk.again(replay)
             return
-        span = Span(record)
+        span = Span(record, is_replay=True)
         try:
             asked = self._corridor.ask(record)
         except RecordError as error:
@@ -326,8 +326,16 @@ class Pipeline:
     # Rebalances (inside `poll` and `close`) ----------------------------------------------------------
 
     def on_assigned(self, partitions: Collection[Partition]) -> None:
-        """These are ours; their offsets begin at what was committed."""
+        """These are ours; their offsets begin at what was committed.
+
+        Who owned them before may be dead, with requests that are received and not applied yet. Ours come
+        after those, but our reads would not see them.
+        """
         self.has_joined = True
+        topics = {partition.topic for partition in partitions}
+        for lane in self._lanes:
+            if not topics.isdisjoint(self._topics_of[lane]):
+                lane.doubt()
         self._metrics.rebalanced("assigned")
 
     def on_committed(self, offsets: Mapping[Partition, int], asked_at: float) -> None:
@@ -339,14 +347,17 @@ class Pipeline:
         """Finish or drop the work on these, commit what is settled, forget them.
 
         When they were lost, somebody else may have read them from what was committed, and written, before
-        our last request was applied. Whoever that is shall read them once more.
+        our last request was applied. Whoever that is shall read them once more, and after that request has
+        ended. They may also be lost while we give them up: then the lease has run out meanwhile.
         """
         self._metrics.rebalanced("lost" if lost else "revoked")
         if lost:
             self._lease.end()
-            for partition, offset in self._offsets.uncommitted(partitions).items():
-                self._desk.ask_rewind(partition, offset)
+        begins = self._offsets.uncommitted(partitions)
         self._drop(partitions, commit=not lost)
+        if lost or not self._lease.is_held:
+            for partition, offset in begins.items():
+                self._desk.ask_rewind(partition, offset)
         self._desk.revoked(partitions)
 
     def _drop(self, partitions: Collection[Partition], *, commit: bool = False) -> None:

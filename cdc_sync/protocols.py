@@ -147,7 +147,10 @@ class Sink(Protocol):
     """Where a lane's documents go. Used by one thread, one call at a time."""
 
     def open(self) -> None:
-        """Make ready: collections exist, the connection works. Raises `TransientError`."""
+        """Make ready, anew: collections exist, and what follows comes after all that anybody has sent before.
+
+        Raises `TransientError`.
+        """
 
     def write(self, batch: Batch) -> Sequence[Rejection]:
         """Apply the batch; what could never be applied comes back, all else is in the index.

@@ -49,7 +49,7 @@ class KafkaSource:
         self._report = report
         self._clock = clock
         self._asked_at: deque[float] = deque()
-        self._stored: dict[Partition, int] = {}
+        self._asked_for: dict[Partition, int] = {}
         self._owned: set[Partition] = set()
         self._paused: set[Partition] = set()
         self._back: set[Partition] = set()  # librdkafka may have kept a pause over their absence
@@ -77,6 +77,7 @@ class KafkaSource:
         if not offsets:
             return True
         positions = [TopicPartition(p.topic, p.number, offset) for p, offset in offsets.items()]
+        self._asked_for |= {p: offset for p, offset in offsets.items() if p in self._owned}
         asked_at = self._clock()
         try:
             if wait:
@@ -89,18 +90,22 @@ class KafkaSource:
         return False
 
     def renew(self, wait: bool = False) -> None:
-        """Commit again what is committed; the answer tells whether we are still a member."""
+        """Commit again what is committed; the answer tells whether we are still a member.
+
+        That is what was asked for last, unless it failed: its answer may be on the way yet, and a commit of
+        what was stored before would take it back.
+        """
         if not self._owned:
             return
-        known = self._owned & self._stored.keys()
+        known = self._owned & self._asked_for.keys()
         try:
             partition = min(known or self._owned)
-            if partition not in self._stored:
-                self._stored[partition] = self._committed(partition)
+            if partition not in self._asked_for:
+                self._asked_for[partition] = self._committed(partition)
         except KafkaException as error:
             self._report("broker trouble", {"error": error.args[0].str()})
             return
-        self.commit({partition: self._stored[partition]}, wait)
+        self.commit({partition: self._asked_for[partition]}, wait)
 
     def next_offset(self, partition: Partition) -> int | None:
         """Every record before it was delivered; None where the broker does not say now."""
@@ -221,7 +226,7 @@ class KafkaSource:
         self._owned -= partitions
         self._paused -= partitions
         self._back -= partitions
-        self._stored = {p: offset for p, offset in self._stored.items() if p not in partitions}
+        self._asked_for = {p: offset for p, offset in self._asked_for.items() if p not in partitions}
         self._taken_away |= partitions
 
     def _on_commit(self, error: KafkaError | None, positions: list[TopicPartition]) -> None:
@@ -234,8 +239,11 @@ class KafkaSource:
             Partition(p.topic, p.partition): p.offset for p in positions if error is None and p.error is None
         }
         if stored:
-            self._stored |= {p: offset for p, offset in stored.items() if p in self._owned}
             self._listener.on_committed(stored, asked_at)
+        for p in positions:
+            partition = Partition(p.topic, p.partition)
+            if partition not in stored and self._asked_for.get(partition) == p.offset:
+                del self._asked_for[partition]
         reason = error or next((p.error for p in positions if p.error is not None), None)
         if reason is not None and reason.code() != KafkaError._NO_OFFSET:
             self._report("commit failed", {"error": reason.str()})

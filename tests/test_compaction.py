@@ -152,6 +152,19 @@ def test_what_is_not_known_is_refused_never_guessed(
         )
 
 
+def test_a_replayed_record_finds_its_own_span() -> None:
+    """Two letters of one event, asked for beside the events that were polled around it."""
+    polled = [record(offset=offset) for offset in (3, 5, 6)]
+    spans = [*OffsetTracker().open(polled).values()]
+    replayed = [record(offset=5), record(offset=5)]
+    spans += [Span(one, is_replay=True) for one in replayed]
+    batch = Batch()
+    batch.spans = spans[::-1]
+    span_of = batch.find_spans()
+    assert [spans[0]] * 3 == [span_of(one) for one in polled]
+    assert spans[1:] == [span_of(one) for one in replayed]
+
+
 def test_a_refusal_leaves_the_batch_as_it_was() -> None:
     """The record is poison by itself; what it met stays."""
     batch = Batch()

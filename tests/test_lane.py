@@ -23,6 +23,7 @@ class ScriptedSink:
     def __init__(self) -> None:
         self.documents: dict[str, Document] = {}
         self.batches: list[list[str]] = []
+        self.opened_before: list[int] = []
         self.away = False
         self.refuses: Callable[[Document], bool] = lambda _: False
         self.gate = threading.Event()
@@ -32,7 +33,7 @@ class ScriptedSink:
         self.calls = 0
 
     def open(self) -> None:
-        pass
+        self.opened_before.append(len(self.batches))
 
     def write(self, batch: Batch) -> Sequence[Rejection]:
         self.calls += 1
@@ -231,6 +232,16 @@ def test_revocation_gives_up_a_request_that_hangs(world: World) -> None:
     assert world.sink.aborted.is_set()
     assert world.lane.is_idle
     assert {} == world.sink.documents
+
+
+def test_the_sink_is_opened_anew_after_a_doubt(world: World) -> None:
+    """Once, and before anything of the next batch is written."""
+    for count, document_id in enumerate("abc", 1):
+        world.give(document_id)
+        world.settle(count)
+        if document_id == "a":
+            world.lane.doubt()
+    assert [0, 1] == world.sink.opened_before
 
 
 def test_a_lane_is_full_by_documents_that_wait(world: World) -> None:

@@ -195,6 +195,28 @@ def test_a_revoked_partition_is_never_committed_again(world: World) -> None:
     assert {f"c{n}" for n in range(1, 20, 2)} <= names(world).keys()
 
 
+def test_what_is_lost_while_it_is_given_up_is_read_again_by_its_next_owner(world: World) -> None:
+    """A process that sleeps in the middle of a revocation for too long is not told that it lost anything."""
+    world.sink.fails = lambda: True
+    world.produce("Category", "a", category("a"))
+    world.run(until=lambda: world.lanes[2].trouble is not None)
+    world.source.is_fenced = True
+    world.lease.end()
+    world.source.revoke_next = {Partition(f"{PREFIX}.Category", 0)}
+    world.pipeline.run_once(world.source)
+    assert [f"rewind/{PREFIX}.Category/0/me"] == list(world.control)
+
+
+def test_what_is_given_up_in_time_is_not_read_again(world: World) -> None:
+    """Nobody else had it meanwhile."""
+    world.sink.fails = lambda: True
+    world.produce("Category", "a", category("a"))
+    world.run(until=lambda: world.lanes[2].trouble is not None)
+    world.source.revoke_next = {Partition(f"{PREFIX}.Category", 0)}
+    world.pipeline.run_once(world.source)
+    assert {} == world.control
+
+
 @pytest.mark.parametrize("turns", range(1, 12, 2))
 def test_a_restart_at_any_turn_loses_nothing(world: World, turns: int) -> None:
     """What was not committed is read again by the next process, and the index converges."""

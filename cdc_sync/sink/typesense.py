@@ -70,7 +70,11 @@ class TypesenseSink:
         self._resolved_at = float("-inf")
 
     def open(self) -> None:
-        """Connect and know the collections. Raises `TransientError`."""
+        """Connect anew and know the collections, behind everything that was sent before by anybody.
+
+        Raises `TransientError`.
+        """
+        self._connection.close()
         self._ready()
 
     def write(self, batch: Batch) -> Sequence[Rejection]:
