@@ -116,17 +116,23 @@ def key_of(decoded: object) -> Key:
     return decoded
 
 
+RARE: Final = b"zqxjkw"
+"""Letters that few texts have, the rarest first."""
+
+
 class Placeholder:
     """Debezium's word for a large value that it could not see, in each of its typed forms.
 
     Text, json, text arrays and hstore carry the word itself; bytea its bytes (base64 in JSON), integer
     arrays its bytes as numbers (source: Debezium's UnchangedToastedPlaceholder). Looking for the word in the
-    raw bytes first (0.3 µs) spares the ordinary event a look at each of its values; the `binary` forms are
-    looked for only where a mapper reads such columns.
+    raw bytes first spares the ordinary event a look at each of its values, and looking for its rarest letter
+    before that (0.08 µs for a `z` in a whole event, 0.6 µs for the word) spares most of them the search. The
+    `binary` forms are looked for only where a mapper reads such columns.
     """
 
     def __init__(self, word: str = UNAVAILABLE_VALUE, *, binary: bool = False) -> None:
         self.word = word.encode()
+        self._rarest = next((code for code in RARE if code in self.word), self.word[0])
         codes = list(self.word)
         encoded = base64.b64encode(self.word)
         self._forms: tuple[object, ...] = (word, [word], {word: word}, encoded.decode(), codes)
@@ -135,7 +141,7 @@ class Placeholder:
 
     def in_bytes(self, value: bytes) -> bool:
         """Whether a message may hold a placeholder."""
-        if self.word in value:
+        if self._rarest in value and self.word in value:
             return True
         return bool(self._binary) and any(form in value for form in self._binary)
 
