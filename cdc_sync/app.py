@@ -17,6 +17,7 @@ from cdc_sync.admission import AdmitKnown
 from cdc_sync.config import Settings
 from cdc_sync.control import Desk
 from cdc_sync.control.clerk import MAX_CONTROL_BYTES, KafkaClerk, control_topic
+from cdc_sync.corridor import Corridor
 from cdc_sync.daemon import Daemon
 from cdc_sync.decoder import JsonDecoder, WireDecoder
 from cdc_sync.dlq import DeadLetterLimit, KafkaDeadLetterQueue
@@ -27,7 +28,7 @@ from cdc_sync.lease import Lease
 from cdc_sync.mappers import ENRICHMENTS, MAPPERS
 from cdc_sync.metrics import Metrics
 from cdc_sync.outbox import Outbox
-from cdc_sync.pipeline import Corridor, Pipeline
+from cdc_sync.pipeline import Pipeline
 from cdc_sync.protocols import Decoder, Mapper, Schemas, Sink
 from cdc_sync.registry import Registry
 from cdc_sync.routing import Router

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 from tenacity.wait import wait_base
 
-from cdc_sync.compaction import Asked, Batch, Pending
+from cdc_sync.compaction import Asked, Batch
 from cdc_sync.errors import (
     Abandoned,
     IncompleteError,
@@ -67,7 +67,7 @@ class Settlement:
     __slots__ = ("apart", "batch", "poison", "wrote_at_ms")
 
     def __init__(
-        self, batch: Batch, poison: Sequence[Poison], apart: Collection[Pending], wrote_at_ms: int
+        self, batch: Batch, poison: Sequence[Poison], apart: Collection[Asked], wrote_at_ms: int
     ) -> None:
         self.batch = batch
         self.poison = poison
@@ -81,9 +81,9 @@ class Settlement:
             span.outcomes[Outcome.WRITTEN] += count
         for record, _ in self.poison:
             span_of(record).outcomes[Outcome.WRITTEN] -= 1
-        for pending in self.batch:
-            if len(pending.records) > 1 and pending not in self.apart:
-                for record in pending.records[:-1]:
+        for asked in self.batch:
+            if asked.later and asked not in self.apart:
+                for record in asked.records[:-1]:
                     outcomes = span_of(record).outcomes
                     outcomes[Outcome.WRITTEN] -= 1
                     outcomes[Outcome.COALESCED] += 1
@@ -148,24 +148,22 @@ class Lane:
         """Start the lane's thread."""
         self._thread.start()
 
-    def add(self, changes: Sequence[Asked], spans: Mapping[Partition, Span]) -> list[Poison]:
-        """Let changes wait here, folded; their spans (by partition) are held until they are settled.
+    def add(self, changes: Mapping[Span, Sequence[Asked]]) -> list[Poison]:
+        """Let changes wait here, folded; their spans are held until they are settled.
 
-        A topic feeds one lane, so what has no outcome yet of a span is all asked of this one. Returns the
-        records that could not be folded.
+        Returns the records that could not be folded.
         """
         poison: list[Poison] = []
         with self._changed:
             batch = self._waiting
-            for asked in changes:
-                try:
-                    batch.add(asked)
-                except IncompleteError as error:
-                    poison.append((asked.record, error))
-            refused = Counter(record.partition for record, _ in poison)
-            for partition in {asked.record.partition for asked in changes}:
-                span = spans[partition]
-                count = span.without_outcome - refused[partition]
+            for span, of_span in changes.items():
+                refused = len(poison)
+                for asked in of_span:
+                    try:
+                        batch.add(asked)
+                    except IncompleteError as error:
+                        poison.append((asked.record, error))
+                count = len(of_span) - (len(poison) - refused)
                 if count:
                     span.hold()
                     batch.spans.append(span)
@@ -309,18 +307,18 @@ class Lane:
             self._is_doubtful = True
             raise
 
-    def _write(self, batch: Batch) -> tuple[list[Poison], list[Pending]]:
+    def _write(self, batch: Batch) -> tuple[list[Poison], list[Asked]]:
         self._resolve_doubt(batch)
         poison: list[Poison] = []
-        apart: list[Pending] = []
+        apart: list[Asked] = []
         rejections = self._attempt(batch) if len(batch) else ()
         for rejection in rejections:
-            pending = batch.changes[rejection.key.collection][rejection.key.id]
-            if len(pending.records) == 1:
-                poison.append((pending.records[0], refusal(rejection)))
+            asked = batch.changes[rejection.key.collection][rejection.key.id]
+            if not asked.later:
+                poison.append((asked.record, refusal(rejection)))
             else:
-                poison += self._write_apart(pending.records, batch.spans)
-                apart.append(pending)
+                poison += self._write_apart(asked.records, batch.spans)
+                apart.append(asked)
         return poison, apart
 
     def _write_apart(self, records: Sequence[Record], spans: list[Span]) -> list[Poison]:

@@ -231,7 +231,7 @@ class Metrics:
     def wrote(self, lane: str, settlement: Settlement) -> None:
         """A batch that is in the index now."""
         self._histograms["batch_documents"].labels(lane).observe(len(settlement.batch))
-        for topic, times_ms in settlement.batch.commit_times_ms.items():
+        for topic, times_ms in settlement.batch.commit_times_ms().items():
             self._freshness.observe(table_of(topic), times_ms, settlement.wrote_at_ms)
 
     # The parts ---------------------------------------------------------------------------------------

@@ -10,78 +10,38 @@ works, and the group keeps its member while Typesense is away. Everything else h
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 from cdc_sync.admission import AdmitAll
 from cdc_sync.compaction import Asked
 from cdc_sync.control.desk import Desk
 from cdc_sync.control.errands import Fate, Replay, Rewind
+from cdc_sync.corridor import Corridor
 from cdc_sync.dlq.limit import DeadLetterLimit
-from cdc_sync.errors import FatalError, IncompleteError, MappingError, RecordError
+from cdc_sync.errors import FatalError, IncompleteError, RecordError
 from cdc_sync.lane import Lane, Settlement
 from cdc_sync.lease import Lease
 from cdc_sync.metrics import Metrics
-from cdc_sync.model import DocumentChange, Operation, Partition, Record, Skip
+from cdc_sync.model import Partition, Record, Skip
 from cdc_sync.offsets import OffsetTracker, Outcome, Span
-from cdc_sync.protocols import Admission, DeadLetterQueue, Decoder, Mapper, Read, Source
-from cdc_sync.routing import Router
+from cdc_sync.protocols import Admission, DeadLetterQueue, Source
 
-__all__ = ["Corridor", "Pipeline"]
+__all__ = ["Pipeline"]
 
-Changes = dict[Lane, list[Asked]]
+Changes = dict[Lane, dict[Span, list[Asked]]]
 Spans = Mapping[Partition, Span]
 
-
-UNROUTED: Final = Skip("unrouted")
+partition_of = attrgetter("partition")
 
 LEASE_EVERY_S: Final = 0.1
 """How often the lease is looked at while a revocation waits for a lane."""
 
 MAX_LOOKING: Final = 1_000
 """So many records may wait for a look into the log before nothing more is read."""
-
-
-class Corridor:
-    """The pure middle: a record to what it asks for."""
-
-    def __init__(self, decoder: Decoder, router: Router) -> None:
-        self._decoder = decoder
-        self._router = router
-        self._ways: dict[str, tuple[Read, Mapper | None]] = {}
-
-    def ask(self, record: Record) -> Asked | Skip:
-        """Decode, route, map. Raises `RecordError`."""
-        topic = record.partition.topic
-        read, mapper = self._ways.get(topic) or self._way(topic)
-        event = read(record)
-        if isinstance(event, Skip):
-            return event
-        if mapper is None:
-            return UNROUTED
-        try:
-            change = mapper.map(event)
-        except RecordError:
-            raise
-        except Exception as error:  # a mapper of somebody else's: its bug is about this row, not about us
-            reason = f"{event.table}: its mapper failed: {type(error).__name__}: {error}"
-            raise MappingError(reason) from error
-        if isinstance(change, Skip):
-            return change
-        is_read = event.operation is Operation.READ
-        return Asked(record, change, None if is_read else event.source_ts_ms)
-
-    def _way(self, topic: str) -> tuple[Read, Mapper | None]:
-        """How the records of a topic are read and mapped; the same for all of them."""
-        table = topic.rpartition(".")[2]
-        way = self._ways[topic] = self._decoder.reader(topic), self._router.mapper(table)
-        return way
-
-    def change_of(self, record: Record) -> DocumentChange | Skip:
-        """Only the change. Raises `RecordError`."""
-        asked = self.ask(record)
-        return asked if isinstance(asked, Skip) else asked.change
 
 
 class Pipeline:
@@ -152,7 +112,7 @@ class Pipeline:
         self._newest.update({span.partition.topic: span.newest for span in spans.values()})
         changes = self._changes_of(records, spans)  # decode → route → map
         for lane, asked in changes.items():  # compact; the lane writes
-            for record, error in lane.add(asked, spans):
+            for record, error in lane.add(asked):
                 self._bury(record, error, spans[record.partition])
         self._run_errands(source, records)
         self._settle()
@@ -164,27 +124,38 @@ class Pipeline:
         self._keep_lease()
 
     def _changes_of(self, records: Sequence[Record], spans: Spans) -> Changes:
-        """What the records ask for, by lane. Poison is buried, the rest without a change is skipped."""
+        """What the records ask for, by lane and span. A topic feeds one lane."""
         changes: Changes = {}
-        ask, lane_of = self._corridor.ask, self._lane_of
+        for partition, run in groupby(records, partition_of):
+            span = spans[partition]
+            asked = self._asked_by(run, span)
+            if asked:
+                lane = self._lane_of[asked[0].change.collection]
+                changes.setdefault(lane, {}).setdefault(span, []).extend(asked)
+        return changes
+
+    def _asked_by(self, records: Iterable[Record], span: Span) -> list[Asked]:
+        """What records of one span ask for. Poison is buried, the rest without a change is skipped."""
+        found: list[Asked] = []
+        ask = self._corridor.way(span.partition.topic)
         for record in records:
             try:
                 asked = ask(record)
             except RecordError as error:
-                self._bury(record, error, spans[record.partition])
+                self._bury(record, error, span)
                 continue
             if isinstance(asked, Skip):
-                spans[record.partition].outcomes[Outcome.SKIPPED] += 1
-                self._metrics.skipped(record.partition.topic, asked.reason)
-                if asked.reason == "truncate":
-                    self._on_truncate(record.partition.topic)
-                continue
-            lane = lane_of[asked.change.collection]
-            try:
-                changes[lane].append(asked)
-            except KeyError:
-                changes[lane] = [asked]
-        return changes
+                self._skip(asked, span)
+            else:
+                found.append(asked)
+        return found
+
+    def _skip(self, skip: Skip, span: Span) -> None:
+        topic = span.partition.topic
+        span.outcomes[Outcome.SKIPPED] += 1
+        self._metrics.skipped(topic, skip.reason)
+        if skip.reason == "truncate":
+            self._on_truncate(topic)
 
     def _settle(self) -> None:
         """Account for what the lanes are done with, bury what Typesense refused, release the offsets."""
@@ -272,7 +243,7 @@ class Pipeline:
             return
         span = Span(record, is_replay=True)
         try:
-            asked = self._corridor.ask(record)
+            asked = self._corridor.way(record.partition.topic)(record)
         except RecordError as error:
             self._desk.done(replay, Fate.FAILED, str(error))
             return
@@ -281,7 +252,7 @@ class Pipeline:
             return
         self._replays[span] = replay
         lane = self._lane_of[asked.change.collection]
-        for _, refusal in lane.add([Asked(record, asked.change)], {record.partition: span}):
+        for _, refusal in lane.add({span: [Asked(record, asked.change)]}):
             self._end_replay(span, Fate.FAILED, str(refusal))
 
     def _end_replay(self, span: Span, fate: Fate, reason: str = "") -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from cdc_sync.admission import AdmitKnown
 from cdc_sync.control import Desk
+from cdc_sync.corridor import Corridor
 from cdc_sync.decoder import WireDecoder
 from cdc_sync.dlq.limit import DeadLetterLimit
 from cdc_sync.lane import Lane
@@ -17,7 +18,7 @@ from cdc_sync.lease import Lease
 from cdc_sync.mappers import MAPPERS
 from cdc_sync.metrics import Metrics
 from cdc_sync.model import Partition, Record
-from cdc_sync.pipeline import Corridor, Pipeline
+from cdc_sync.pipeline import Pipeline
 from cdc_sync.routing import Router
 from tests.corridor_fakes import FakeClerk, FakeSource, FlakyRegistry, Letters, MemorySink
 

@@ -174,7 +174,7 @@ def test_a_refusal_leaves_the_batch_as_it_was() -> None:
     (pending,) = batch
     assert (Delete("t", "1"), [0]) == (pending.change, [r.offset for r in pending.records])
     assert memory_of(record(value=b"12")) == batch.size_bytes
-    assert {record().partition.topic: [5]} == batch.commit_times_ms
+    assert {record().partition.topic: [5]} == batch.commit_times_ms()
 
 
 def test_changes_are_not_changed() -> None:

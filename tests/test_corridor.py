@@ -16,6 +16,7 @@ import pytest
 
 from cdc_sync.app import resolver
 from cdc_sync.control import Desk
+from cdc_sync.corridor import Corridor
 from cdc_sync.decoder import JsonDecoder
 from cdc_sync.dlq.limit import DeadLetterLimit
 from cdc_sync.errors import RejectedError, SinkMisconfigured
@@ -24,7 +25,7 @@ from cdc_sync.lease import Lease
 from cdc_sync.mappers import MAPPERS
 from cdc_sync.metrics import Metrics
 from cdc_sync.model import Partition, Record
-from cdc_sync.pipeline import Corridor, Pipeline
+from cdc_sync.pipeline import Pipeline
 from cdc_sync.routing import Router
 from cdc_sync.sink import TypesenseSink
 from cdc_sync.sink.collections import Collections, client_of

@@ -89,7 +89,8 @@ class World:
                 Record(partition, offset, document_id.encode(), f"{document_id}={offset}".encode())
             )
         spans = self.offsets.open(records)
-        assert [] == self.lane.add([Asked(record, change_of(record)) for record in records], spans)
+        changes = {spans[partition]: [Asked(record, change_of(record)) for record in records]} if ids else {}
+        assert [] == self.lane.add(changes)
         return spans
 
     def settle(self, count: int = 1, timeout_s: float = 3.0) -> list[Settlement]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cdc_sync.corridor import Corridor
 from cdc_sync.decoder import JsonDecoder
 from cdc_sync.errors import FatalError, MappingError
 from cdc_sync.mappers.table import TableMapper
@@ -17,7 +18,6 @@ from cdc_sync.model import (
     Partition,
     Skip,
 )
-from cdc_sync.pipeline import Corridor
 from cdc_sync.routing import Router
 from tests.corridor import PREFIX, World, category, names
 from tests.factories import Wire, change, row, tombstone
@@ -272,7 +272,7 @@ def test_a_mapper_that_raises_makes_a_letter(world: World) -> None:
     world.produce("Category", "a", category("a"))
     [record] = world.log[Partition(f"{PREFIX}.Category", 0)]
     with pytest.raises(MappingError, match="its mapper failed: KeyError"):
-        corridor.ask(record)
+        corridor.change_of(record)
 
 
 class Broken(TableMapper):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdc_sync.corridor import Corridor
 from cdc_sync.errors import RecordError
 from cdc_sync.mappers import MAPPERS
-from cdc_sync.pipeline import Corridor
 from cdc_sync.routing import Router
 from tests.factories import json_decoder, record
 from tests.strategies import tables

@@ -7,13 +7,14 @@ from functools import cache
 from typing import Any, cast
 
 from cdc_sync.control import Desk
+from cdc_sync.corridor import Corridor
 from cdc_sync.decoder import JsonDecoder
 from cdc_sync.dlq.limit import DeadLetterLimit
 from cdc_sync.lane import Lane, Threads
 from cdc_sync.lease import Lease
 from cdc_sync.mappers import ENRICHMENTS, MAPPERS
 from cdc_sync.metrics import Metrics
-from cdc_sync.pipeline import Corridor, Pipeline
+from cdc_sync.pipeline import Pipeline
 from cdc_sync.routing import Router
 from cdc_sync.sink import TypesenseSink
 from cdc_sync.sink.connection import Connection
