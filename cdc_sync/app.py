@@ -28,6 +28,7 @@ from cdc_sync.lease import Lease
 from cdc_sync.mappers import ENRICHMENTS, MAPPERS
 from cdc_sync.metrics import Metrics
 from cdc_sync.outbox import Outbox
+from cdc_sync.pace import Pace
 from cdc_sync.pipeline import Pipeline
 from cdc_sync.protocols import Decoder, Mapper, Schemas, Sink
 from cdc_sync.registry import Registry
@@ -201,15 +202,17 @@ def build(settings: Settings) -> Daemon:
     lease = Lease(settings.kafka.session_timeout_ms / 1000, lease_clock)
     lanes = {}
     for names in router.lanes():
+        pace = make_pace(settings)
         lane = Lane(
             names[0],
             names,
-            make_sink(settings, router, names, lease, metrics, troubles),
+            make_sink(settings, router, names, lease, metrics, troubles, pace),
             corridor.change_of,
             may_write=lambda: lease.is_held,
             max_waiting_bytes=settings.sync.max_waiting_bytes,
             max_waiting_documents=settings.sync.max_waiting_documents,
             max_backoff_s=settings.typesense.max_backoff_s,
+            pace=pace,
             on_trouble=troubles.sink_away,
             on_recovery=troubles.sink_back,
         )
@@ -322,6 +325,17 @@ def connection_to(settings: Settings, metrics: Metrics | None = None) -> Connect
     )
 
 
+def make_pace(settings: Settings) -> Pace:
+    """The pace of one lane."""
+    sync = settings.sync
+    return Pace(
+        sync.min_batch_documents,
+        sync.max_batch_documents,
+        answer_s=sync.batch_answer_s,
+        max_queued=sync.max_queued_writes,
+    )
+
+
 def make_sink(
     settings: Settings,
     router: Router,
@@ -329,6 +343,7 @@ def make_sink(
     lease: Lease,
     metrics: Metrics,
     troubles: Troubles,
+    pace: Pace,
 ) -> Sink:
     """The sink of the lane that writes these collections."""
     if settings.sync.sink == "null":
@@ -342,6 +357,7 @@ def make_sink(
         resolver(admin, collections, troubles.schema_differs),
         [e for e in router.enrichments if e.parent in names],
         may_write=lambda: lease.is_held,
+        on_queued=pace.queued,
     )
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
+from itertools import islice
 from typing import Final
 
 from msgspec import Struct
@@ -94,13 +95,14 @@ class Batch:
     """What waits to be written: at most one change a document; it knows the spans that it settles.
 
     Built by one thread and then handed over; never shared. `asked` counts the records of each span that
-    are in here.
+    are in here. `shared` are spans of which a later batch has the rest, and settles them.
     """
 
     def __init__(self) -> None:
         self.changes: dict[str, dict[str, Asked]] = {}
         self.spans: list[Span] = []
         self.asked: Counter[Span] = Counter()
+        self.shared: frozenset[Span] = frozenset()
         self.size_bytes = 0
 
     def add(self, asked: Asked) -> None:
@@ -123,6 +125,29 @@ class Batch:
                 if asked.committed_at_ms is not None:
                     times[asked.record.partition.topic].append(asked.committed_at_ms)
         return times
+
+    @property
+    def settles(self) -> list[Span]:
+        """The spans that nobody else has anything of once this batch is written."""
+        return [span for span in self.spans if span not in self.shared]
+
+    def take(self, documents: int) -> Batch:
+        """About so many documents, the oldest of each collection, leave for a batch that is written first."""
+        head, total = Batch(), len(self)
+        for collection, waiting in self.changes.items():
+            cut = -(-len(waiting) * documents // total)
+            head.changes[collection] = dict(islice(waiting.items(), cut))
+            self.changes[collection] = dict(islice(waiting.items(), cut, None))
+        span_of = self.find_spans()
+        records = [record for asked in head for record in asked.records]
+        head.asked = Counter(map(span_of, records))
+        head.size_bytes = sum(map(memory_of, records))
+        head.spans = [span for span in self.spans if span in head.asked]
+        self.asked -= head.asked  # what becomes nothing is not in it any more
+        self.size_bytes -= head.size_bytes
+        self.spans = [span for span in self.spans if span in self.asked]
+        head.shared = frozenset(head.spans).intersection(self.spans)
+        return head
 
     def __len__(self) -> int:
         return sum(map(len, self.changes.values()))
@@ -153,6 +178,7 @@ class Batch:
         """The batch less everything that came from these partitions."""
         rest = Batch()
         rest.spans = [span for span in self.spans if span.partition not in partitions]
+        rest.shared = self.shared
         rest.asked = Counter({span: n for span, n in self.asked.items() if span.partition not in partitions})
         for collection, documents in self.changes.items():
             kept = {i: left for i, asked in documents.items() if (left := asked.without(partitions))}

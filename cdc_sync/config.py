@@ -174,6 +174,21 @@ class SyncSettings(Section):
     max_waiting_documents: int = Field(
         10_000, ge=1, description="Documents that may wait for one collection before its topics are paused."
     )
+    min_batch_documents: int = Field(
+        100, ge=1, description="Documents that a batch may have even when Typesense is slow or refuses."
+    )
+    max_batch_documents: int = Field(
+        10_000, ge=1, description="Documents that a batch may have however fast Typesense is."
+    )
+    batch_answer_s: float = Field(
+        0.5, gt=0, description="How long a batch may take; where it takes longer, the next has fewer (s)."
+    )
+    max_queued_writes: int = Field(
+        100,
+        ge=0,
+        description="Writes of anybody that may wait inside Typesense (its `pending_write_batches`) before "
+        "batches become smaller.",
+    )
     commit_every_s: float = Field(1.0, gt=0, description="Time between commits of what is settled (s).")
     shutdown_timeout_s: float = Field(
         20.0, gt=0, description="To finish what was read when asked to stop (s)."

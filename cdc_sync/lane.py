@@ -2,8 +2,8 @@
 
 The thread that polls adds changes; the lane's thread takes whatever waits, writes it, and puts a
 `Settlement` down to be collected. While it writes, the next batch grows and is compacted, so an idle lane
-writes at once and a busy one writes better batches. There is never more than one batch in flight, and a
-batch is held, not dropped, while the sink is away.
+writes at once and a busy one writes better batches, up to what its `Pace` allows. There is never more than
+one batch in flight, and a batch is held, not dropped, while the sink is away.
 
 A rejected document that several records were folded into is written again record by record, so that only
 the record at fault becomes a dead letter and the others have their effect.
@@ -26,14 +26,15 @@ from cdc_sync.errors import (
     IncompleteError,
     LeaseExpired,
     RecordError,
-    RejectedError,
     TransientError,
 )
 from cdc_sync.model import DocumentChange, Partition, Record, Rejection, Skip
-from cdc_sync.offsets import Outcome, Span
+from cdc_sync.offsets import Span
+from cdc_sync.pace import Pace
 from cdc_sync.protocols import Sink
+from cdc_sync.settlement import Poison, Settlement, refusal
 
-__all__ = ["Lane", "Poison", "Settlement", "Threads"]
+__all__ = ["Lane", "Threads"]
 
 T = TypeVar("T")
 
@@ -43,8 +44,6 @@ ABORT_S: Final = 2.0
 LEASE_LOOK_S: Final = 0.02
 LEASE_LOOKS: Final = 100
 """After so many looks at the lease, two seconds, its absence is a trouble that is told."""
-
-Poison = tuple[Record, RecordError]
 
 
 class Threads(NamedTuple):
@@ -57,43 +56,12 @@ class Threads(NamedTuple):
 THREADS: Final = Threads()
 
 
-class Settlement:
-    """A batch that is done with: everything in it is applied, or is poison.
-
-    `apart` are the records that were written one by one after all, because their folded change was
-    refused.
-    """
-
-    __slots__ = ("apart", "batch", "poison", "wrote_at_ms")
-
-    def __init__(
-        self, batch: Batch, poison: Sequence[Poison], apart: Collection[Asked], wrote_at_ms: int
-    ) -> None:
-        self.batch = batch
-        self.poison = poison
-        self.apart = apart
-        self.wrote_at_ms = wrote_at_ms
-
-    def account(self) -> None:
-        """Give every record of the batch its outcome, but for the poison, which has its own."""
-        span_of = self.batch.find_spans()
-        for span, count in self.batch.asked.items():
-            span.outcomes[Outcome.WRITTEN] += count
-        for record, _ in self.poison:
-            span_of(record).outcomes[Outcome.WRITTEN] -= 1
-        for asked in self.batch:
-            if asked.later and asked not in self.apart:
-                for record in asked.records[:-1]:
-                    outcomes = span_of(record).outcomes
-                    outcomes[Outcome.WRITTEN] -= 1
-                    outcomes[Outcome.COALESCED] += 1
-
-
 class Lane:
     """One ordered stream of writes into some collections. `add`, `collect`, `revoke` by the polling thread.
 
     `change_of` maps a record again, when a folded change has to be taken apart. `may_write` is whether what
-    was read is certainly still ours to write (`lease.py`). The lane's thread calls
+    was read is certainly still ours to write (`lease.py`), `pace` says how much of what waits is written at
+    once. The lane's thread calls
     `on_trouble(lane, error, is_new)` at every failed try, and `on_recovery(lane)` when the sink is back.
     `crash` is an error that nobody expected: the lane has ended, and so should the process.
     """
@@ -109,6 +77,7 @@ class Lane:
         max_waiting_documents: int,
         max_backoff_s: float = 30.0,
         may_write: Callable[[], bool] = lambda: True,
+        pace: Pace | None = None,
         on_trouble: Callable[[Lane, TransientError, bool], None] = lambda *_: None,
         on_recovery: Callable[[Lane], None] = lambda _: None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -126,6 +95,7 @@ class Lane:
         self._on_trouble = on_trouble
         self._on_recovery = on_recovery
         self._now_ms = now_ms
+        self._pace = pace or Pace()
         self._changed = threads.condition()
         self._waiting = Batch()
         self._in_flight: Batch | None = None
@@ -133,14 +103,17 @@ class Lane:
         self._is_doubtful = False
         self._stopping = threading.Event()
         self._settled: deque[Settlement] = deque()
-        self._retrying = Retrying(
+        self._retrying = self._retries(max_backoff_s)
+        self._thread = threads.thread(target=self._run, name=f"lane-{name}", daemon=True)
+
+    def _retries(self, max_backoff_s: float) -> Retrying:
+        return Retrying(
             retry=retry_if_exception_type(TransientError),
             wait=wait_by_error(wait_random_exponential(multiplier=0.2, max=max_backoff_s)),
             sleep=self._sleep,
             before_sleep=self._report_trouble,
             reraise=True,
         )
-        self._thread = threads.thread(target=self._run, name=f"lane-{name}", daemon=True)
 
     # Called by the polling thread ------------------------------------------------------------------
 
@@ -195,6 +168,11 @@ class Lane:
     def waiting_documents(self) -> int:
         """Documents that wait."""
         return len(self._waiting)
+
+    @property
+    def batch_limit(self) -> int:
+        """Documents that the next batch may have."""
+        return self._pace.limit
 
     @property
     def is_idle(self) -> bool:
@@ -293,7 +271,10 @@ class Lane:
             self._changed.wait_for(lambda: self._waiting.spans or self._stopping.is_set())
             if self._stopping.is_set():
                 return None
-            self._in_flight, self._waiting = self._waiting, Batch()
+            if len(self._waiting) > self._pace.limit:
+                self._in_flight = self._waiting.take(self._pace.limit)
+            else:
+                self._in_flight, self._waiting = self._waiting, Batch()
             return self._in_flight
 
     def _resolve_doubt(self, batch: Batch) -> None:
@@ -339,7 +320,13 @@ class Lane:
         return poison
 
     def _attempt(self, batch: Batch) -> Sequence[Rejection]:
-        return self._insist(lambda: self._sink.write(batch), batch.spans)
+        def write() -> Sequence[Rejection]:
+            began = time.monotonic()
+            rejections = self._sink.write(batch)
+            self._pace.answered(len(batch), time.monotonic() - began)
+            return rejections
+
+        return self._insist(write, batch.spans)
 
     def _insist(self, call: Callable[[], T], spans: Iterable[Span]) -> T:
         """Call until the sink does it. Raises `Abandoned` when the work is not ours any more."""
@@ -379,6 +366,8 @@ class Lane:
     def _report_trouble(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome is not None else None
         if isinstance(error, TransientError):
+            if not isinstance(error, LeaseExpired):
+                self._pace.refused()
             known, self.trouble = self.trouble, error
             self._on_trouble(self, error, type(known) is not type(error))
 
@@ -391,8 +380,3 @@ def wait_by_error(backoff: wait_base) -> Callable[[RetryCallState], float]:
         return LEASE_LOOK_S if isinstance(error, LeaseExpired) else backoff(state)
 
     return wait
-
-
-def refusal(rejection: Rejection) -> RecordError:
-    """Why the change could not be applied, as what is said of its record."""
-    return (IncompleteError if rejection.is_incomplete else RejectedError)(rejection.reason)

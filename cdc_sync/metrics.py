@@ -17,8 +17,8 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from cdc_sync.errors import RecordError, TransientError
-from cdc_sync.lane import Settlement
 from cdc_sync.offsets import Span
+from cdc_sync.settlement import Settlement
 
 __all__ = ["METRICS", "Definition", "Metrics"]
 
@@ -96,6 +96,12 @@ METRICS: Final = (
         "Age of the newest record taken (its Kafka timestamp) while there are more to take, else 0.",
     ),
     Definition("batch_documents", "histogram", ("lane",), "Documents a written batch.", BATCH_BUCKETS),
+    Definition(
+        "batch_limit_documents",
+        "gauge",
+        ("lane",),
+        "Documents that the next batch may have: more while Typesense answers soon, fewer when it does not.",
+    ),
     Definition(
         "request_duration_seconds",
         "histogram",

@@ -23,12 +23,13 @@ from cdc_sync.control.errands import Fate, Replay, Rewind
 from cdc_sync.corridor import Corridor
 from cdc_sync.dlq.limit import DeadLetterLimit
 from cdc_sync.errors import FatalError, IncompleteError, RecordError
-from cdc_sync.lane import Lane, Settlement
+from cdc_sync.lane import Lane
 from cdc_sync.lease import Lease
 from cdc_sync.metrics import Metrics
 from cdc_sync.model import Partition, Record, Skip
 from cdc_sync.offsets import OffsetTracker, Outcome, Span
 from cdc_sync.protocols import Admission, DeadLetterQueue, Source
+from cdc_sync.settlement import Settlement
 
 __all__ = ["Pipeline"]
 
@@ -172,7 +173,7 @@ class Pipeline:
         span_of = settlement.batch.find_spans()
         for record, error in settlement.poison:
             self._bury(record, error, span_of(record))
-        for span in settlement.batch.spans:
+        for span in settlement.batch.settles:
             span.release()
             if span in self._replays:
                 self._end_replay(span, Fate.REPLAYED)
@@ -283,6 +284,7 @@ class Pipeline:
         self._metrics.set("open_spans", self._offsets.open_spans)
         for lane in self._lanes:
             self._metrics.set("lane_waiting", lane.trouble is not None, lane.name)
+            self._metrics.set("batch_limit_documents", lane.batch_limit, lane.name)
             self._metrics.set("in_flight_documents", lane.in_flight_documents, lane.name)
             self._metrics.set("waiting_bytes", lane.waiting_bytes, lane.name)
             self._metrics.set("waiting_documents", lane.waiting_documents, lane.name)

@@ -346,8 +346,8 @@ def test_a_tombstone_can_be_replayed(world: World) -> None:
 
 def test_a_rejection_says_whether_it_is_about_what_is_missing() -> None:
     """So that the lane knows which error to make of it."""
-    from cdc_sync.lane import refusal
     from cdc_sync.model import DocumentKey
+    from cdc_sync.settlement import refusal
 
     kinds = [type(refusal(Rejection(DocumentKey("c", "a"), "r", lacks))).__name__ for lacks in (True, False)]
     assert ["IncompleteError", "RejectedError"] == kinds

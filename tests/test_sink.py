@@ -418,6 +418,22 @@ def test_a_moved_alias_is_followed(over_http: OverHttp) -> None:
     over_http.get(f"/collections/{name}_1", "DELETE")
 
 
+def test_it_tells_how_many_writes_wait_inside(over_http: OverHttp) -> None:
+    """Now and then, after a batch; an answer that says nothing of it is no trouble."""
+    told: list[int] = []
+    now = 0.0
+    sink = TypesenseSink(
+        over_http.connection,
+        resolver(over_http.admin, over_http.collections, lambda *_: None),
+        on_queued=told.append,
+        clock=lambda: now,
+    )
+    for now in (0.5, 1.5, 2.0, 3.0):
+        sink.write(batch_of([over_http.renamed(thing("a", name=str(now)))]))
+    assert [0, 0] == told
+    assert {"a": {"id": "a", "name": "3.0"}} == over_http.stored("things")
+
+
 def test_nobody_listens() -> None:
     """A refused connection is an outage."""
     subject = OverHttp("http://127.0.0.1:9", "xyz", "_x")

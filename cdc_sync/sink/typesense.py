@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from cdc_sync.compaction import Batch
-from cdc_sync.errors import LeaseExpired, TransientError
+from cdc_sync.errors import LeaseExpired, SinkUnavailable, TransientError
 from cdc_sync.model import Document, DocumentChange, Rejection
 from cdc_sync.schema import Enrichment, filter_safe
 from cdc_sync.sink import requests
-from cdc_sync.sink.answers import Answer, failure, import_lines, stored_documents
+from cdc_sync.sink.answers import Answer, failure, import_lines, queued_writes, stored_documents
 from cdc_sync.sink.bodies import chunked, import_bodies
 from cdc_sync.sink.connection import Connection
 from cdc_sync.sink.enrich import write_enriched
@@ -36,6 +37,9 @@ T = TypeVar("T")
 MAX_FILTER_CHARS: Final = 7_000
 """Of an id list in a URL, so that ordinary proxies (8 KB) let it pass."""
 
+QUEUE_EVERY_S: Final = 1.0
+"""Between two looks at the queue inside Typesense."""
+
 NOTHING: Final = "filter_by=id:%5B%5D"
 """`id:[]` matches nothing: a write without effect."""
 
@@ -47,7 +51,8 @@ class TypesenseSink:
     """Writes the collections of one lane. `write` raises `TransientError` when it has to be called again.
 
     `resolve` names the real collections behind the aliases; documents are written to those, since an alias
-    may move while a request is under way. `may_write` is whether our partitions are certainly still ours.
+    may move while a request is under way. `may_write` is whether our partitions are certainly still ours,
+    `on_queued` is told how many writes wait inside Typesense.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class TypesenseSink:
         *,
         may_write: Callable[[], bool] = lambda: True,
         resolve_every_s: float = 5.0,
+        on_queued: Callable[[int], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._may_write = may_write
@@ -65,9 +71,11 @@ class TypesenseSink:
         self._resolve = resolve
         self._enrichments = tuple(enrichments)
         self._resolve_every_s = resolve_every_s
+        self._on_queued = on_queued
         self._clock = clock
         self._names: Mapping[str, str] = {}
         self._resolved_at = float("-inf")
+        self._queue_asked_at = clock()
 
     def open(self) -> None:
         """Connect anew and know the collections, behind everything that was sent before by anybody.
@@ -87,6 +95,7 @@ class TypesenseSink:
         rejections: list[Rejection] = []
         for plan in plans(changes, self._enrichments):
             rejections += self.run(plan)
+        self._look_at_queue()
         return rejections
 
     def run(self, plan: Generator[Request, Any, T]) -> T:
@@ -177,6 +186,16 @@ class TypesenseSink:
         except TransientError:
             self._connection.close()
             raise
+
+    def _look_at_queue(self) -> None:
+        """Ask, now and then, how many writes wait inside Typesense; a key may have no right to know."""
+        if self._clock() - self._queue_asked_at < QUEUE_EVERY_S or not self._connection.is_open:
+            return
+        self._queue_asked_at = self._clock()
+        with suppress(SinkUnavailable):  # the batch is written; the next one will meet what is wrong
+            queued = queued_writes(self._connection.request("stats", "GET", "/stats.json"))
+            if queued is not None:
+                self._on_queued(queued)
 
     def _send(
         self, operation: str, method: str, target: str, body: bytes | None = None, *, missing_ok: bool = False
