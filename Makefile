@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check unit test stack bench docs lock clean
+.PHONY: help setup demo check unit test model mutants stack chaos bench docs lock clean
 
 help:            ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -35,8 +35,17 @@ unit: $(READY)   ## the quick tests: no Kafka, no PostgreSQL, no network but loo
 test: check      ## everything, also end to end with the real Kafka, Debezium and PostgreSQL
 	$(BIN)/python -m pytest -ra --durations=10
 
+model: $(READY)  ## the core in simulated worlds: SEEDS=100000 of them, or the story of one, SEED=4711
+	$(BIN)/python -m tests.model $(if $(SEED),--seed $(SEED),$(if $(SEEDS),--seeds $(SEEDS)))
+
+mutants: $(READY) ## bugs put into a copy of the package, and the tests that notice each (half an hour)
+	$(BIN)/python -m tools.mutants
+
 stack: $(READY)  ## the real Kafka, Connect with Debezium, and PostgreSQL, until Ctrl-C
 	$(BIN)/python -m tools.stack up
+
+chaos: $(READY)  ## a campaign of faults against replicas (SEED=17 MINUTES=30; a random seed, 5 minutes)
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --minutes $(or $(MINUTES),5)
 
 bench: $(READY)  ## CPU an event of the whole daemon, beside the floor measured in the same run; the dispatcher's
 	$(BIN)/python -m bench.catch_up

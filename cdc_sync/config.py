@@ -32,6 +32,7 @@ from yaml import YAMLError
 
 from cdc_sync.dispatcher_settings import DispatcherSettings
 from cdc_sync.errors import ConfigError
+from cdc_sync.secret_files import checked_key, secret_in
 from cdc_sync.section import Names, Section
 
 __all__ = ["Settings", "load_settings"]
@@ -39,9 +40,22 @@ __all__ = ["Settings", "load_settings"]
 PREFIX = "CDC_SYNC_"
 CONFIG_FILE = "CDC_SYNC_CONFIG_FILE"
 KEY_FILE = "CDC_SYNC_TYPESENSE__API_KEY_FILE"
+PASSWORD_FILE = "CDC_SYNC_SCHEMA_REGISTRY__PASSWORD_FILE"  # noqa: S105  # the name of a setting
 NOT_SETTINGS = (CONFIG_FILE, "CDC_SYNC_TEST_", "CDC_SYNC_STACK_DIR", "CDC_SYNC_SHARED")
 """Variables of ours that are no settings: where the file is, and what tests and tools read."""
 NO_SUCH_SETTING = "there is no such setting; `cdc-sync config` lists all of them"
+
+
+def check_http_url(url: str, *, user_goes_to: str, may_have_path: bool = False) -> None:
+    """Raise `ValueError` for what is no root of a server; a user in it is told where it belongs."""
+    parts = urlsplit(url)
+    has_path = bool(parts.path) and not may_have_path
+    if parts.scheme not in ("http", "https") or not parts.hostname or has_path or parts.query:
+        path = ", perhaps with a path" if may_have_path else ""
+        raise ValueError(f"expected http://host:port or https://host:port{path}")
+    _ = (parts.port, parts.hostname.encode("idna"))  # either raises ValueError where it can be none
+    if parts.username or parts.password:
+        raise ValueError(f"a user in the URL is not used; what it is goes into {user_goes_to}")
 
 
 class KafkaSettings(Section):
@@ -69,6 +83,11 @@ class KafkaSettings(Section):
         ge=-1,
         description="Replicas of the dead letter topic, when we create it; -1 is the broker's default.",
     )
+    control_topic: str = Field(
+        "nx.seller.cdc.control",
+        description="Topic in which the owner of a partition is asked to replay letters, or to read again; "
+        "created by the first who asks.",
+    )
     group_protocol: Literal["classic", "consumer"] = Field(
         "classic",
         description="`consumer` is KIP-848 (Kafka 4); on an older broker it falls back to `classic`.",
@@ -77,7 +96,10 @@ class KafkaSettings(Section):
         None, description="Static membership: a name that outlives a restart, different for every replica."
     )
     session_timeout_ms: int = Field(
-        45_000, ge=1_000, description="Silence after which a member is given up (ms)."
+        45_000,
+        ge=1_000,
+        description="Silence after which a member is given up (ms). One that the broker has not confirmed "
+        "for half of it writes nothing. With `group_protocol=consumer` it must be the broker's.",
     )
     max_poll_interval_ms: int = Field(
         300_000, ge=10_000, description="How long a rebalance may wait for the work in flight (ms)."
@@ -128,12 +150,7 @@ class TypesenseSettings(Section):
     def check_urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         """Every URL names a scheme and a host, and no path."""
         for url in value:
-            parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
-                raise ValueError("expected http://host:port or https://host:port")
-            _ = (parts.port, parts.hostname.encode("idna"))  # either raises ValueError where it can be none
-            if parts.username or parts.password:
-                raise ValueError("a user in the URL is not used; the key goes into typesense.api_key")
+            check_http_url(url, user_goes_to="typesense.api_key")
         if not value:
             raise ValueError("expected http://host:port")
         return value
@@ -150,6 +167,21 @@ class SyncSettings(Section):
     )
     max_waiting_documents: int = Field(
         10_000, ge=1, description="Documents that may wait for one collection before its topics are paused."
+    )
+    min_batch_documents: int = Field(
+        100, ge=1, description="Documents that a batch may have even when Typesense is slow or refuses."
+    )
+    max_batch_documents: int = Field(
+        10_000, ge=1, description="Documents that a batch may have however fast Typesense is."
+    )
+    batch_answer_s: float = Field(
+        0.5, gt=0, description="How long a batch may take; where it takes longer, the next has fewer (s)."
+    )
+    max_queued_writes: int = Field(
+        100,
+        ge=0,
+        description="Writes of anybody that may wait inside Typesense (its `pending_write_batches`) before "
+        "batches become smaller.",
     )
     commit_every_s: float = Field(1.0, gt=0, description="Time between commits of what is settled (s).")
     shutdown_timeout_s: float = Field(
@@ -173,7 +205,35 @@ class DebeziumSettings(Section):
 class SchemaRegistrySettings(Section):
     """The registry of Avro schemas."""
 
-    url: str | None = Field(None, description="Set: keys and values in the Confluent wire format are read.")
+    url: str | None = Field(
+        None,
+        description="Set: keys and values in the Confluent wire format are read. Root of the interface, with "
+        "its path.",
+    )
+    username: str | None = Field(None, description="For basic auth.")
+    password: SecretStr | None = Field(None, description="Secret. For basic auth.")
+    password_file: Path | None = Field(None, description="File that holds it, instead of `password`.")
+    ca_file: Path | None = Field(None, description="CA certificates for `https`, instead of the system's.")
+    timeout_s: float = Field(5.0, gt=0, description="To connect, and to wait for an answer (s).")
+
+    @field_validator("url")
+    @classmethod
+    def check_url(cls, value: str | None) -> str | None:
+        """A scheme and a host; a path may follow. Empty is unset."""
+        if not value:
+            return None
+        check_http_url(value, user_goes_to="schema_registry.username", may_have_path=True)
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def check_auth(self) -> SchemaRegistrySettings:
+        """A name and a password from one source, or neither."""
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("password and password_file are both set: keep one")
+        has_password = self.password is not None or self.password_file is not None
+        if has_password is not (self.username is not None):
+            raise ValueError("username and password (or password_file) go together: set both or neither")
+        return self
 
 
 class DlqSettings(Section):
@@ -255,7 +315,7 @@ class Settings(BaseSettings):
     def typesense_key(self) -> str:
         """The key, from the setting or its file. Raises `ConfigError`."""
         if self.typesense.api_key_file is not None:
-            return key_in(self.typesense.api_key_file)
+            return checked_key(secret_in(self.typesense.api_key_file, KEY_FILE), KEY_FILE)
         key = self.typesense.api_key.get_secret_value().strip() if self.typesense.api_key else ""
         if not key:
             raise ConfigError(
@@ -263,6 +323,16 @@ class Settings(BaseSettings):
                 "CDC_SYNC_TYPESENSE__API_KEY_FILE"
             )
         return checked_key(key, "CDC_SYNC_TYPESENSE__API_KEY")
+
+    def registry_auth(self) -> tuple[str, str] | None:
+        """Name and password for the schema registry, if it wants any. Raises `ConfigError`."""
+        registry = self.schema_registry
+        if registry.username is None:
+            return None
+        password = registry.password.get_secret_value() if registry.password else ""
+        if registry.password_file is not None:
+            password = secret_in(registry.password_file, PASSWORD_FILE)
+        return registry.username, password
 
 
 def load_settings() -> Settings:
@@ -307,26 +377,6 @@ def check_json_object(name: str, value: str) -> None:
         raise ConfigError(f"{name}: expected a JSON object: {error}") from None
     if not isinstance(found, dict):
         raise ConfigError(f"{name}: expected a JSON object")
-
-
-def key_in(path: Path) -> str:
-    """The key that a file holds. Raises `ConfigError`."""
-    try:
-        key = path.read_text("utf-8").strip()
-    except OSError as error:
-        raise ConfigError(f"{KEY_FILE}: {error.strerror}: {error.filename}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{KEY_FILE}: {path} is not text in UTF-8") from error
-    if not key:
-        raise ConfigError(f"{KEY_FILE}: {path} is empty")
-    return checked_key(key, KEY_FILE)
-
-
-def checked_key(key: str, setting: str) -> str:
-    """The key, if it can be sent: what refuses a header later would quote it."""
-    if not (key.isascii() and key.isprintable()):
-        raise ConfigError(f"{setting}: the key has a character that is not printable ASCII")
-    return key
 
 
 def line_of(error: Exception) -> int | None:

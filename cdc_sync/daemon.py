@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Final
 
 from cdc_sync import __version__
+from cdc_sync.admission import AdmitKnown
+from cdc_sync.control.clerk import KafkaClerk
 from cdc_sync.dlq import KafkaDeadLetterQueue
 from cdc_sync.health import HealthServer
 from cdc_sync.lane import Lane
@@ -30,8 +32,8 @@ FLOOD_CURE: Final = (
 class Daemon:
     """The wired daemon: `run` until `stop` is set, then finish what was read.
 
-    `http` is the host and port of the probes; a turn of the loop that takes longer than `max_turn_s` means
-    that the process is stuck.
+    `admission` is there where a schema registry is. `http` is the host and port of the probes; a turn of the
+    loop that takes longer than `max_turn_s` means that the process is stuck.
     """
 
     def __init__(
@@ -40,9 +42,11 @@ class Daemon:
         lanes: tuple[Lane, ...],
         source: Callable[[], KafkaSource],
         dead_letters: KafkaDeadLetterQueue,
+        clerk: KafkaClerk,
         metrics: Metrics,
         probe: Probe | None,
         *,
+        admission: AdmitKnown | None = None,
         group: str,
         http: tuple[str, int],
         max_turn_s: float,
@@ -53,7 +57,9 @@ class Daemon:
         self._lanes = lanes
         self._make_source = source
         self._dead_letters = dead_letters
+        self._clerk = clerk
         self._probe = probe
+        self._admission = admission
         self._group = group
         self._max_turn_s = max_turn_s
         self._shutdown_timeout_s = shutdown_timeout_s
@@ -78,6 +84,9 @@ class Daemon:
         self.health.start()
         for lane in self._lanes:
             lane.start()
+        self._clerk.start()
+        if self._admission is not None:
+            self._admission.start()
         self._log.info("started", version=__version__, http_port=self.health.port)
         flooded = False
         while not stop.is_set():
@@ -97,11 +106,14 @@ class Daemon:
         complete = self._pipeline.finish(self._shutdown_timeout_s)
         for lane in self._lanes:
             lane.ask_to_stop()
+        if self._admission is not None:
+            self._admission.stop(0.1)
         deadline = time.monotonic() + STOP_LANES_S
         for lane in self._lanes:
             lane.stop(max(0.0, deadline - time.monotonic()))
         source.close()
         self._dead_letters.flush(2.0)
+        self._clerk.stop(2.0)
         self.health.stop()
         self._log.info("stopped", all_written=complete)
 
@@ -121,6 +133,8 @@ class Daemon:
             problems.append(f"stopped by a flood of dead letters: {FLOOD_CURE}")
         troubles = {str(lane.trouble) for lane in self._lanes if lane.trouble is not None}
         problems += sorted(troubles) or (self._probe.problems() if self._probe else [])
+        if self._admission is not None and self._admission.trouble is not None:
+            problems.append(str(self._admission.trouble))
         if self._dead_letters.waiting:
             problems.append(f"{self._dead_letters.waiting} dead letters are not stored yet")
         return problems + [problem for of in self._attached for problem in of()]
@@ -131,6 +145,9 @@ class Daemon:
         metrics.set("assigned_partitions", len(source.owned))
         metrics.set("dead_letters_waiting", self._dead_letters.waiting)
         metrics.set("dead_letter_limit_broken", self._pipeline.is_stopped)
+        if self._admission is not None:
+            metrics.set("registry_waiting", self._admission.trouble is not None)
+            metrics.set("held_records", self._admission.held_records)
         metrics.forget("lag_records")
         behind = source.lag()
         for (topic, number), records in behind.items():

@@ -31,6 +31,7 @@ __all__ = [
     "Placeholder",
     "Source",
     "change_event",
+    "column_meanings",
     "key_of",
     "unwrapped_event",
     "value_meanings",
@@ -115,27 +116,40 @@ def key_of(decoded: object) -> Key:
     return decoded
 
 
+RARE: Final = b"zqxjkw"
+"""Letters that few texts have, the rarest first."""
+
+
 class Placeholder:
     """Debezium's word for a large value that it could not see, in each of its typed forms.
 
-    Text, json, text arrays and hstore carry the word itself; bytea its base64, integer arrays its bytes
-    (source: Debezium's UnchangedToastedPlaceholder). Looking for the word in the raw bytes first (0.3 µs)
-    spares the ordinary event a look at each of its values; the `binary` forms are looked for only where a
-    mapper reads such columns.
+    Text, json, text arrays and hstore carry the word itself; bytea its bytes (base64 in JSON), integer
+    arrays its bytes as numbers (source: Debezium's UnchangedToastedPlaceholder). Looking for the word in the
+    raw bytes first spares the ordinary event a look at each of its values, and looking for its rarest letter
+    before that (0.08 µs for a `z` in a whole event, 0.6 µs for the word) spares most of them the search. The
+    `binary` forms are looked for only where a mapper reads such columns.
     """
 
     def __init__(self, word: str = UNAVAILABLE_VALUE, *, binary: bool = False) -> None:
         self.word = word.encode()
+        self._rarest = next((code for code in RARE if code in self.word), self.word[0])
         codes = list(self.word)
         encoded = base64.b64encode(self.word)
         self._forms: tuple[object, ...] = (word, [word], {word: word}, encoded.decode(), codes)
         self._binary = (encoded, msgspec.json.encode(codes)[1:-1]) if binary else ()
+        self._binary_in_avro = (encoded, *avro_codes(codes)) if binary else ()
 
     def in_bytes(self, value: bytes) -> bool:
         """Whether a message may hold a placeholder."""
-        if self.word in value:
+        if self._rarest in value and self.word in value:
             return True
         return bool(self._binary) and any(form in value for form in self._binary)
+
+    def in_avro(self, value: bytes) -> bool:
+        """The same of a message in Avro, where a bytea is no base64 and a number not its digits."""
+        if self.word in value:
+            return True
+        return bool(self._binary_in_avro) and any(form in value for form in self._binary_in_avro)
 
     def marked(self, row: Row, key: Collection[int] = ()) -> Row:
         """The row with `UNAVAILABLE` where a column holds the placeholder.
@@ -148,50 +162,67 @@ class Placeholder:
         )
 
 
+def avro_codes(codes: Iterable[int]) -> tuple[bytes, bytes]:
+    """How Avro writes the members of an integer array: bare, and as members that may be null."""
+    written = [bytes([2 * n]) if n < 64 else bytes([2 * n & 0x7F | 0x80, 2 * n >> 7]) for n in codes]
+    return b"".join(written), b"\x02".join(written)
+
+
 # What a value means, where a schema tells ---------------------------------------------------------------
 
 Meaning = Callable[[Any], Any]
 
 
-def decimal_from_base64(text: str, scale: int) -> Decimal:
-    """Connect's Decimal: the unscaled value as big-endian two's complement, in base64 when in JSON."""
+def decimal_of(unscaled: str | bytes, scale: int) -> Decimal:
+    """Connect's Decimal: the unscaled value as big-endian two's complement; JSON has it in base64."""
     try:
-        unscaled = int.from_bytes(base64.b64decode(text, validate=True), "big", signed=True)
+        raw = unscaled if isinstance(unscaled, bytes) else base64.b64decode(unscaled, validate=True)
     except (binascii.Error, TypeError, ValueError) as error:
-        raise DecodeError(f"not a base64 decimal: {text!r}") from error
-    return Decimal(f"{unscaled}E{-scale}")  # exact, where `scaleb` rounds to 28 digits
+        raise DecodeError(f"not a base64 decimal: {unscaled!r}") from error
+    number = int.from_bytes(raw, "big", signed=True)
+    return Decimal(f"{number}E{-scale}")  # exact, where `scaleb` rounds to 28 digits
+
+
+def decimal_meaning(schema: Mapping[str, Any]) -> Meaning:
+    """How a Decimal of this schema's scale is read."""
+    scale = int((schema.get("parameters") or {}).get("scale", 0))
+    return lambda value: decimal_of(value, scale)
 
 
 def variable_scale_decimal(value: Mapping[str, Any]) -> Decimal:
     """Debezium's VariableScaleDecimal `{scale, value}`, of a NUMERIC without a declared scale."""
-    return decimal_from_base64(value["value"], int(value["scale"]))
+    return decimal_of(value["value"], int(value["scale"]))
 
 
 MEANINGS: Final[Mapping[str, Callable[[Mapping[str, Any]], Meaning]]] = {
-    "org.apache.kafka.connect.data.Decimal": lambda schema: (
-        lambda v: decimal_from_base64(v, int((schema.get("parameters") or {}).get("scale", 0)))
-    ),
+    "org.apache.kafka.connect.data.Decimal": decimal_meaning,
     "io.debezium.data.VariableScaleDecimal": lambda _: variable_scale_decimal,
     "io.debezium.time.Timestamp": lambda _: EpochMillis,
     "io.debezium.time.MicroTimestamp": lambda _: lambda v: EpochMillis(v // 1_000),
     "io.debezium.time.NanoTimestamp": lambda _: lambda v: EpochMillis(v // 1_000_000),
     "org.apache.kafka.connect.data.Timestamp": lambda _: EpochMillis,
 }
-"""Semantic type names whose wire value says less than the schema does."""
+"""Semantic type names whose wire value says less than the schema does, in JSON and in Avro alike."""
 
 
-def value_meanings(schema: Mapping[str, Any]) -> dict[str, Meaning]:
-    """Column → how to read its value, for the columns whose schema says more than the value does.
+def column_meanings(columns: Iterable[Mapping[str, Any]]) -> dict[str, Meaning]:
+    """Column → how to read its value, for those whose schema (`field`, `name`, `parameters`) says more.
 
-    `schema` is the Connect schema of a whole value (envelope or unwrapped row) as JSON.
+    Raises `AttributeError`, `KeyError`, `TypeError`, `ValueError` or `ArithmeticError` for what is no
+    schema of a column.
     """
-    columns: Iterable[Mapping[str, Any]] = schema.get("fields") or ()
-    for field in columns:
-        if field.get("field") == "after":
-            columns = field.get("fields") or ()
-            break
     return {
         str(column["field"]): MEANINGS[column["name"]](column)
         for column in columns
         if column.get("name") in MEANINGS
     }
+
+
+def value_meanings(schema: Mapping[str, Any]) -> dict[str, Meaning]:
+    """As `column_meanings`, for the Connect schema of a whole value (envelope or unwrapped row) as JSON."""
+    columns: Iterable[Mapping[str, Any]] = schema.get("fields") or ()
+    for field in columns:
+        if field.get("field") == "after":
+            columns = field.get("fields") or ()
+            break
+    return column_meanings(columns)

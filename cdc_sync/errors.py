@@ -4,12 +4,15 @@ CdcSyncError
 ├── RecordError           this record can never succeed: dead letter, go on
 │   ├── DecodeError           its bytes are not a change event
 │   ├── MappingError          its row cannot become a document
+│   │   └── IncompleteError       values are not in the log, and nobody knows them; a later event may
 │   └── RejectedError         Typesense refused the document for what it contains
 ├── TransientError        nothing is wrong with the records: wait, try again, lose nothing
 │   ├── SinkUnavailable       Typesense did not take the request; it was not applied
 │   ├── SinkAmbiguous         the answer got lost; the request may be applied, now or later
 │   ├── SinkMisconfigured     wrong key, missing collection or alias: an operator has to act
-│   └── DeadLetterUnavailable the broker did not acknowledge a dead letter
+│   ├── LeaseExpired          the broker has not said lately that the partitions are still ours
+│   ├── DeadLetterUnavailable the broker did not acknowledge a dead letter
+│   └── RegistryUnavailable   the schema registry does not answer as it should, so nobody knows the schema
 ├── FatalError            stop: nothing can be done in this process
 │   └── ConfigError           an operator's mistake; one line that names the setting and the cure
 └── Abandoned             no error: the work in hand was taken away (revoked, shutting down)
@@ -24,8 +27,11 @@ __all__ = [
     "DeadLetterUnavailable",
     "DecodeError",
     "FatalError",
+    "IncompleteError",
+    "LeaseExpired",
     "MappingError",
     "RecordError",
+    "RegistryUnavailable",
     "RejectedError",
     "SinkAmbiguous",
     "SinkMisconfigured",
@@ -56,6 +62,13 @@ class MappingError(RecordError):
     stage = "TRANSFORMATION"
 
 
+class IncompleteError(MappingError):
+    """Large unchanged values are not in the log, and there is nothing stored to take them from.
+
+    No poison where the row has a later event: that decides the document, and the values went with it.
+    """
+
+
 class RejectedError(RecordError):
     """Typesense refused the document for what it contains; the text is Typesense's own."""
 
@@ -78,8 +91,16 @@ class SinkMisconfigured(TransientError):
     """Typesense answers, but not as it should (401, missing collection): an operator has to act."""
 
 
+class LeaseExpired(TransientError):
+    """Others may have our partitions by now: write nothing until the broker says that we are a member."""
+
+
 class DeadLetterUnavailable(TransientError):
     """The broker has not acknowledged a dead letter, so its record is not settled."""
+
+
+class RegistryUnavailable(TransientError):
+    """The schema registry is away, refuses us, or is none: what a message says cannot be known yet."""
 
 
 class FatalError(CdcSyncError):

@@ -2,8 +2,8 @@
 
 The thread that polls adds changes; the lane's thread takes whatever waits, writes it, and puts a
 `Settlement` down to be collected. While it writes, the next batch grows and is compacted, so an idle lane
-writes at once and a busy one writes better batches. There is never more than one batch in flight, and a
-batch is held, not dropped, while the sink is away.
+writes at once and a busy one writes better batches, up to what its `Pace` allows. There is never more than
+one batch in flight, and a batch is held, not dropped, while the sink is away.
 
 A rejected document that several records were folded into is written again record by record, so that only
 the record at fault becomes a dead letter and the others have their effect.
@@ -13,63 +13,55 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+from tenacity.wait import wait_base
 
-from cdc_sync.compaction import Asked, Batch, Pending
-from cdc_sync.errors import Abandoned, MappingError, RecordError, RejectedError, TransientError
+from cdc_sync.compaction import Asked, Batch
+from cdc_sync.errors import (
+    Abandoned,
+    IncompleteError,
+    LeaseExpired,
+    RecordError,
+    TransientError,
+)
 from cdc_sync.model import DocumentChange, Partition, Record, Rejection, Skip
-from cdc_sync.offsets import Outcome, Span
+from cdc_sync.offsets import Span
+from cdc_sync.pace import Pace
 from cdc_sync.protocols import Sink
+from cdc_sync.settlement import Poison, Settlement, refusal
 
-__all__ = ["Lane", "Poison", "Settlement"]
+__all__ = ["Lane", "Threads"]
 
 T = TypeVar("T")
 
 ABORT_S: Final = 2.0
 """How long an aborted request may take to raise."""
-Poison = tuple[Record, RecordError]
+
+LEASE_LOOK_S: Final = 0.02
+LEASE_LOOKS: Final = 100
+"""After so many looks at the lease, two seconds, its absence is a trouble that is told."""
 
 
-class Settlement:
-    """A batch that is done with: everything in it is applied, or is poison.
+class Threads(NamedTuple):
+    """What a lane runs on and waits on; a simulation has threads of its own."""
 
-    `apart` are the records that were written one by one after all, because their folded change was
-    refused.
-    """
+    condition: Callable[[], threading.Condition] = threading.Condition
+    thread: Callable[..., threading.Thread] = threading.Thread
 
-    __slots__ = ("apart", "batch", "poison", "wrote_at_ms")
 
-    def __init__(
-        self, batch: Batch, poison: Sequence[Poison], apart: Collection[Pending], wrote_at_ms: int
-    ) -> None:
-        self.batch = batch
-        self.poison = poison
-        self.apart = apart
-        self.wrote_at_ms = wrote_at_ms
-
-    def account(self) -> None:
-        """Give every record of the batch its outcome, but for the poison, which has its own."""
-        span_of = self.batch.find_spans()
-        for span, count in self.batch.asked.items():
-            span.outcomes[Outcome.WRITTEN] += count
-        for record, _ in self.poison:
-            span_of(record).outcomes[Outcome.WRITTEN] -= 1
-        for pending in self.batch:
-            if len(pending.records) > 1 and pending not in self.apart:
-                for record in pending.records[:-1]:
-                    outcomes = span_of(record).outcomes
-                    outcomes[Outcome.WRITTEN] -= 1
-                    outcomes[Outcome.COALESCED] += 1
+THREADS: Final = Threads()
 
 
 class Lane:
     """One ordered stream of writes into some collections. `add`, `collect`, `revoke` by the polling thread.
 
-    `change_of` maps a record again, when a folded change has to be taken apart. The lane's thread calls
+    `change_of` maps a record again, when a folded change has to be taken apart. `may_write` is whether what
+    was read is certainly still ours to write (`lease.py`), `pace` says how much of what waits is written at
+    once. The lane's thread calls
     `on_trouble(lane, error, is_new)` at every failed try, and `on_recovery(lane)` when the sink is back.
     `crash` is an error that nobody expected: the lane has ended, and so should the process.
     """
@@ -84,9 +76,12 @@ class Lane:
         max_waiting_bytes: int,
         max_waiting_documents: int,
         max_backoff_s: float = 30.0,
+        may_write: Callable[[], bool] = lambda: True,
+        pace: Pace | None = None,
         on_trouble: Callable[[Lane, TransientError, bool], None] = lambda *_: None,
         on_recovery: Callable[[Lane], None] = lambda _: None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        threads: Threads = THREADS,
     ) -> None:
         self.name = name
         self.collections = tuple(collections)
@@ -96,23 +91,29 @@ class Lane:
         self._change_of = change_of
         self._max_waiting_bytes = max_waiting_bytes
         self._max_waiting_documents = max_waiting_documents
+        self._may_write = may_write
         self._on_trouble = on_trouble
         self._on_recovery = on_recovery
         self._now_ms = now_ms
-        self._changed = threading.Condition()
+        self._pace = pace or Pace()
+        self._changed = threads.condition()
         self._waiting = Batch()
         self._in_flight: Batch | None = None
         self._revoked: set[Partition] = set()
+        self._is_doubtful = False
         self._stopping = threading.Event()
         self._settled: deque[Settlement] = deque()
-        self._retrying = Retrying(
+        self._retrying = self._retries(max_backoff_s)
+        self._thread = threads.thread(target=self._run, name=f"lane-{name}", daemon=True)
+
+    def _retries(self, max_backoff_s: float) -> Retrying:
+        return Retrying(
             retry=retry_if_exception_type(TransientError),
-            wait=wait_random_exponential(multiplier=0.2, max=max_backoff_s),
+            wait=wait_by_error(wait_random_exponential(multiplier=0.2, max=max_backoff_s)),
             sleep=self._sleep,
             before_sleep=self._report_trouble,
             reraise=True,
         )
-        self._thread = threading.Thread(target=self._run, name=f"lane-{name}", daemon=True)
 
     # Called by the polling thread ------------------------------------------------------------------
 
@@ -120,24 +121,22 @@ class Lane:
         """Start the lane's thread."""
         self._thread.start()
 
-    def add(self, changes: Sequence[Asked], spans: Mapping[Partition, Span]) -> list[Poison]:
-        """Let changes wait here, folded; their spans (by partition) are held until they are settled.
+    def add(self, changes: Mapping[Span, Sequence[Asked]]) -> list[Poison]:
+        """Let changes wait here, folded; their spans are held until they are settled.
 
-        A topic feeds one lane, so what has no outcome yet of a span is all asked of this one. Returns the
-        records that could not be folded.
+        Returns the records that could not be folded.
         """
         poison: list[Poison] = []
         with self._changed:
             batch = self._waiting
-            for asked in changes:
-                try:
-                    batch.add(asked)
-                except MappingError as error:
-                    poison.append((asked.record, error))
-            refused = Counter(record.partition for record, _ in poison)
-            for partition in {asked.record.partition for asked in changes}:
-                span = spans[partition]
-                count = span.without_outcome - refused[partition]
+            for span, of_span in changes.items():
+                refused = len(poison)
+                for asked in of_span:
+                    try:
+                        batch.add(asked)
+                    except IncompleteError as error:
+                        poison.append((asked.record, error))
+                count = len(of_span) - (len(poison) - refused)
                 if count:
                     span.hold()
                     batch.spans.append(span)
@@ -171,6 +170,11 @@ class Lane:
         return len(self._waiting)
 
     @property
+    def batch_limit(self) -> int:
+        """Documents that the next batch may have."""
+        return self._pace.limit
+
+    @property
     def is_idle(self) -> bool:
         """Nothing waits and nothing is in flight."""
         with self._changed:
@@ -182,6 +186,10 @@ class Lane:
         in_flight = self._in_flight
         return 0 if in_flight is None else len(in_flight)
 
+    def doubt(self) -> None:
+        """Somebody before us may have sent what is not applied yet: begin the next batch after that."""
+        self._is_doubtful = True
+
     def disown(self, partitions: Collection[Partition]) -> None:
         """Drop what came from these partitions, and begin no request with any of it."""
         with self._changed:
@@ -189,12 +197,18 @@ class Lane:
             self._revoked = set(partitions)
             self._changed.notify_all()
 
-    def wait_disowned(self, timeout_s: float) -> None:
-        """Wait for the request in flight, if it has anything of what was disowned; then give it up."""
+    def wait_disowned(self, timeout_s: float) -> bool:
+        """Wait for what is in flight, if it has anything of what was disowned; whether that has ended."""
         with self._changed:
             if not self._changed.wait_for(self._has_disowned, timeout_s):
-                self._sink.abort()
-                self._changed.wait_for(self._has_disowned, ABORT_S)
+                return False
+            self._revoked = set()
+            return True
+
+    def give_up_disowned(self) -> None:
+        """Wait no longer: end the request in flight."""
+        self._sink.abort()
+        if not self.wait_disowned(ABORT_S):
             self._revoked = set()
 
     def ask_to_stop(self) -> None:
@@ -257,20 +271,35 @@ class Lane:
             self._changed.wait_for(lambda: self._waiting.spans or self._stopping.is_set())
             if self._stopping.is_set():
                 return None
-            self._in_flight, self._waiting = self._waiting, Batch()
+            if len(self._waiting) > self._pace.limit:
+                self._in_flight = self._waiting.take(self._pace.limit)
+            else:
+                self._in_flight, self._waiting = self._waiting, Batch()
             return self._in_flight
 
-    def _write(self, batch: Batch) -> tuple[list[Poison], list[Pending]]:
+    def _resolve_doubt(self, batch: Batch) -> None:
+        """Open the sink anew. A doubt that comes meanwhile is about what comes after this batch."""
+        if not self._is_doubtful:
+            return
+        self._is_doubtful = False
+        try:
+            self._insist(self._sink.open, batch.spans)
+        except Abandoned:
+            self._is_doubtful = True
+            raise
+
+    def _write(self, batch: Batch) -> tuple[list[Poison], list[Asked]]:
+        self._resolve_doubt(batch)
         poison: list[Poison] = []
-        apart: list[Pending] = []
+        apart: list[Asked] = []
         rejections = self._attempt(batch) if len(batch) else ()
         for rejection in rejections:
-            pending = batch.changes[rejection.key.collection][rejection.key.id]
-            if len(pending.records) == 1:
-                poison.append((pending.records[0], RejectedError(rejection.reason)))
+            asked = batch.changes[rejection.key.collection][rejection.key.id]
+            if not asked.later:
+                poison.append((asked.record, refusal(rejection)))
             else:
-                poison += self._write_apart(pending.records, batch.spans)
-                apart.append(pending)
+                poison += self._write_apart(asked.records, batch.spans)
+                apart.append(asked)
         return poison, apart
 
     def _write_apart(self, records: Sequence[Record], spans: list[Span]) -> list[Poison]:
@@ -287,19 +316,30 @@ class Lane:
             alone = Batch()
             alone.spans = spans
             alone.add(Asked(record, change))
-            poison += [(record, RejectedError(r.reason)) for r in self._attempt(alone)]
+            poison += [(record, refusal(rejection)) for rejection in self._attempt(alone)]
         return poison
 
     def _attempt(self, batch: Batch) -> Sequence[Rejection]:
-        return self._insist(lambda: self._sink.write(batch), batch.spans)
+        def write() -> Sequence[Rejection]:
+            began = time.monotonic()
+            rejections = self._sink.write(batch)
+            self._pace.answered(len(batch), time.monotonic() - began)
+            return rejections
+
+        return self._insist(write, batch.spans)
 
     def _insist(self, call: Callable[[], T], spans: Iterable[Span]) -> T:
         """Call until the sink does it. Raises `Abandoned` when the work is not ours any more."""
         partitions = {span.partition for span in spans}
 
-        def attempt() -> T:
+        def check() -> None:
             if self._stopping.is_set() or not partitions.isdisjoint(self._revoked):
                 raise Abandoned(self.name)
+
+        def attempt() -> T:
+            check()
+            if partitions:
+                self._await_lease(check)
             return call()
 
         done = self._retrying.copy()(attempt)
@@ -308,6 +348,17 @@ class Lane:
             self._on_recovery(self)
         return done
 
+    def _await_lease(self, check: Callable[[], None]) -> None:
+        """Wait for the broker's word that we may write: it is asked when partitions come, and ever again."""
+        for _ in range(LEASE_LOOKS):
+            if self._may_write():
+                return
+            self._sleep(LEASE_LOOK_S)
+            check()
+        raise LeaseExpired(
+            "the broker has not said lately that the partitions are still ours, so nothing is written"
+        )
+
     def _sleep(self, seconds: float) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._stopping.is_set() or bool(self._revoked), seconds)
@@ -315,5 +366,17 @@ class Lane:
     def _report_trouble(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome is not None else None
         if isinstance(error, TransientError):
+            if not isinstance(error, LeaseExpired):
+                self._pace.refused()
             known, self.trouble = self.trouble, error
             self._on_trouble(self, error, type(known) is not type(error))
+
+
+def wait_by_error(backoff: wait_base) -> Callable[[RetryCallState], float]:
+    """Back off from a sink that is away; a lease that comes back is to be seen at once."""
+
+    def wait(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome is not None else None
+        return LEASE_LOOK_S if isinstance(error, LeaseExpired) else backoff(state)
+
+    return wait

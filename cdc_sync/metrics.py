@@ -17,8 +17,8 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from cdc_sync.errors import RecordError, TransientError
-from cdc_sync.lane import Settlement
 from cdc_sync.offsets import Span
+from cdc_sync.settlement import Settlement
 
 __all__ = ["METRICS", "Definition", "Metrics"]
 
@@ -67,6 +67,19 @@ METRICS: Final = (
         "1 when a flood of dead letters has stopped the line, else 0.",
     ),
     Definition(
+        "replays_total",
+        "counter",
+        ("table", "fate"),
+        "Dead letters that were replayed here, by fate: replayed, superseded, failed or unproven. They are "
+        "no events read, and not in `cdc_sync_events_total`.",
+    ),
+    Definition(
+        "lease_held",
+        "gauge",
+        (),
+        "1 while the broker has lately called this process a member of its group; else it writes nothing.",
+    ),
+    Definition(
         "freshness_seconds",
         "histogram",
         ("table",),
@@ -83,6 +96,12 @@ METRICS: Final = (
         "Age of the newest record taken (its Kafka timestamp) while there are more to take, else 0.",
     ),
     Definition("batch_documents", "histogram", ("lane",), "Documents a written batch.", BATCH_BUCKETS),
+    Definition(
+        "batch_limit_documents",
+        "gauge",
+        ("lane",),
+        "Documents that the next batch may have: more while Typesense answers soon, fewer when it does not.",
+    ),
     Definition(
         "request_duration_seconds",
         "histogram",
@@ -102,6 +121,16 @@ METRICS: Final = (
     ),
     Definition("waiting_documents", "gauge", ("lane",), "Documents that wait to be written."),
     Definition("open_spans", "gauge", (), "Runs of records that are read but not settled."),
+    Definition(
+        "schema_requests_total",
+        "counter",
+        ("outcome",),
+        "Requests to the schema registry by outcome: found, unknown or unavailable.",
+    ),
+    Definition(
+        "registry_waiting", "gauge", (), "1 while a schema is needed and the schema registry does not answer."
+    ),
+    Definition("held_records", "gauge", (), "Records that wait for a schema before they are decoded."),
     Definition(
         "rebalances_total", "counter", ("kind",), "Partitions assigned, revoked or lost: times it happened."
     ),
@@ -178,6 +207,12 @@ class Metrics:
                 PREFIX + name, text, labels, buckets=buckets, registry=self.registry
             )
 
+    # Replays -------------------------------------------------------------------------------------------
+
+    def replayed(self, topic: str, fate: str) -> None:
+        """A dead letter was asked to be applied."""
+        self._counters["replays_total"].labels(table_of(topic), fate).inc()
+
     # Events ------------------------------------------------------------------------------------------
 
     def accounted(self, span: Span) -> None:
@@ -202,7 +237,7 @@ class Metrics:
     def wrote(self, lane: str, settlement: Settlement) -> None:
         """A batch that is in the index now."""
         self._histograms["batch_documents"].labels(lane).observe(len(settlement.batch))
-        for topic, times_ms in settlement.batch.commit_times_ms.items():
+        for topic, times_ms in settlement.batch.commit_times_ms().items():
             self._freshness.observe(table_of(topic), times_ms, settlement.wrote_at_ms)
 
     # The parts ---------------------------------------------------------------------------------------
@@ -214,6 +249,10 @@ class Metrics:
     def retried(self, lane: str, error: TransientError) -> None:
         """A lane's write has failed and is made again."""
         self._counters["retries_total"].labels(lane, type(error).__name__).inc()
+
+    def schema_asked(self, outcome: str) -> None:
+        """A request to the schema registry and how it ended."""
+        self._counters["schema_requests_total"].labels(outcome).inc()
 
     def rebalanced(self, kind: str) -> None:
         """Partitions came or went."""

@@ -174,7 +174,11 @@ DocumentChange = Upsert | Delete
 
 
 class Rejection(Struct, frozen=True, gc=False):
-    """A change that Typesense will never take, because of what it contains."""
+    """A change that Typesense will never take, because of what it contains.
+
+    `is_incomplete`: because of what it does not contain (`IncompleteError`).
+    """
 
     key: DocumentKey
     reason: str
+    is_incomplete: bool = False

@@ -33,17 +33,33 @@ class Outcome(str, Enum):
 
 
 class Span:
-    """A run of `count` records of one partition; `next_offset` is what to commit once it is settled."""
+    """A run of `count` records of one partition; `next_offset` is what to commit once it is settled.
 
-    __slots__ = ("count", "first_offset", "holds", "newest", "next_offset", "outcomes", "partition")
+    `is_dropped`: its partition was revoked before; what becomes of its records is not ours to say.
+    `is_replay`: its one record was not polled, but comes from a dead letter, perhaps beside the same one.
+    """
 
-    def __init__(self, first: Record) -> None:
+    __slots__ = (
+        "count",
+        "first_offset",
+        "holds",
+        "is_dropped",
+        "is_replay",
+        "newest",
+        "next_offset",
+        "outcomes",
+        "partition",
+    )
+
+    def __init__(self, first: Record, *, is_replay: bool = False) -> None:
+        self.is_replay = is_replay
         self.partition = first.partition
         self.first_offset = first.offset
         self.next_offset = first.offset + 1
         self.newest = first
         self.count = 1
         self.holds = 0
+        self.is_dropped = False
         self.outcomes: Counter[Outcome] = Counter()
 
     def hold(self) -> None:
@@ -69,6 +85,7 @@ class OffsetTracker:
 
     def __init__(self) -> None:
         self._spans: dict[Partition, deque[Span]] = {}
+        self._begins: dict[Partition, int] = {}
         self._settled: dict[Partition, int] = {}
         self._committed: dict[Partition, int] = {}
 
@@ -85,6 +102,7 @@ class OffsetTracker:
                 span.count += 1
         for partition, span in spans.items():
             self._spans.setdefault(partition, deque()).append(span)
+            self._begins.setdefault(partition, span.first_offset)
         return spans
 
     def settle(self) -> list[Span]:
@@ -105,10 +123,17 @@ class OffsetTracker:
         """The broker has these now (those of a partition that was revoked meanwhile are not ours to know)."""
         self._committed.update({p: o for p, o in offsets.items() if p in self._settled})
 
+    def uncommitted(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """Where the next owner of these begins, for those of which anything was read beyond that."""
+        begins = {p: self._committed.get(p, self._begins[p]) for p in partitions if p in self._begins}
+        return {p: begin for p, begin in begins.items() if self._spans[p] or self._settled[p] != begin}
+
     def revoke(self, partitions: Collection[Partition]) -> None:
         """Forget these partitions: another member reads them from what was committed."""
         for partition in partitions:
-            self._spans.pop(partition, None)
+            for span in self._spans.pop(partition, ()):
+                span.is_dropped = True
+            self._begins.pop(partition, None)
             self._settled.pop(partition, None)
             self._committed.pop(partition, None)
 

@@ -1,4 +1,4 @@
-"""The corridor: poll → decode → route → map → compact → write → commit.
+"""The corridor: poll → admit → decode → route → map → compact → write → commit.
 
 Delivery is at least once, and converges: what is committed was applied, skipped on purpose, or stored as a
 dead letter before; after a crash the rest is read and written again, in the same order for every document.
@@ -10,75 +10,48 @@ works, and the group keeps its member while Typesense is away. Everything else h
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
+from cdc_sync.admission import AdmitAll
 from cdc_sync.compaction import Asked
+from cdc_sync.control.desk import Desk
+from cdc_sync.control.errands import Fate, Replay, Rewind
+from cdc_sync.corridor import Corridor
 from cdc_sync.dlq.limit import DeadLetterLimit
-from cdc_sync.errors import FatalError, MappingError, RecordError
-from cdc_sync.lane import Lane, Settlement
+from cdc_sync.errors import FatalError, IncompleteError, RecordError
+from cdc_sync.lane import Lane
+from cdc_sync.lease import Lease
 from cdc_sync.metrics import Metrics
-from cdc_sync.model import DocumentChange, Operation, Partition, Record, Skip
+from cdc_sync.model import Partition, Record, Skip
 from cdc_sync.offsets import OffsetTracker, Outcome, Span
-from cdc_sync.protocols import DeadLetterQueue, Decoder, Mapper, Read, Source
-from cdc_sync.routing import Router
+from cdc_sync.protocols import Admission, DeadLetterQueue, Source
+from cdc_sync.settlement import Settlement
 
-__all__ = ["Corridor", "Pipeline"]
+__all__ = ["Pipeline"]
 
-Changes = dict[Lane, list[Asked]]
+Changes = dict[Lane, dict[Span, list[Asked]]]
 Spans = Mapping[Partition, Span]
 
+partition_of = attrgetter("partition")
 
-UNROUTED: Final = Skip("unrouted")
+LEASE_EVERY_S: Final = 0.1
+"""How often the lease is looked at while a revocation waits for a lane."""
 
-
-class Corridor:
-    """The pure middle: a record to what it asks for."""
-
-    def __init__(self, decoder: Decoder, router: Router) -> None:
-        self._decoder = decoder
-        self._router = router
-        self._ways: dict[str, tuple[Read, Mapper | None]] = {}
-
-    def ask(self, record: Record) -> Asked | Skip:
-        """Decode, route, map. Raises `RecordError`."""
-        topic = record.partition.topic
-        read, mapper = self._ways.get(topic) or self._way(topic)
-        event = read(record)
-        if isinstance(event, Skip):
-            return event
-        if mapper is None:
-            return UNROUTED
-        try:
-            change = mapper.map(event)
-        except RecordError:
-            raise
-        except Exception as error:  # a mapper of somebody else's: its bug is about this row, not about us
-            reason = f"{event.table}: its mapper failed: {type(error).__name__}: {error}"
-            raise MappingError(reason) from error
-        if isinstance(change, Skip):
-            return change
-        is_read = event.operation is Operation.READ
-        return Asked(record, change, None if is_read else event.source_ts_ms)
-
-    def _way(self, topic: str) -> tuple[Read, Mapper | None]:
-        """How the records of a topic are read and mapped; the same for all of them."""
-        table = topic.rpartition(".")[2]
-        way = self._ways[topic] = self._decoder.reader(topic), self._router.mapper(table)
-        return way
-
-    def change_of(self, record: Record) -> DocumentChange | Skip:
-        """Only the change. Raises `RecordError`."""
-        asked = self.ask(record)
-        return asked if isinstance(asked, Skip) else asked.change
+MAX_LOOKING: Final = 1_000
+"""So many records may wait for a look into the log before nothing more is read."""
 
 
 class Pipeline:
     """Moves records through the corridor until it is stopped.
 
-    `lanes` and `topics_of` (what feeds it) by collection. `on_truncate(topic)` is told of a TRUNCATE, which
-    is skipped. When the dead letter limit breaks, nothing more is taken from the source (`is_stopped`), but
-    the member stays in its group and what was taken is finished.
+    `lanes` and `topics_of` (what feeds it) by collection. `admission` holds what cannot be decoded yet.
+    `on_truncate(topic)` is told of a TRUNCATE, which is skipped. When the dead letter limit breaks, nothing
+    more is taken from the source (`is_stopped`), but the member stays in its group and what was taken is
+    finished.
     """
 
     def __init__(
@@ -88,21 +61,30 @@ class Pipeline:
         topics_of: Mapping[str, Collection[str]],
         dead_letters: DeadLetterQueue,
         limit: DeadLetterLimit,
+        lease: Lease,
+        desk: Desk,
         metrics: Metrics,
         *,
+        admission: Admission | None = None,
         max_records: int = 1000,
         poll_timeout_s: float = 0.1,
         commit_every_s: float = 1.0,
         revoke_timeout_s: float = 120.0,
         on_truncate: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._on_truncate = on_truncate
+        self._sleep = sleep
         self._corridor = corridor
+        self._admission = admission or AdmitAll()
         self._lane_of = lanes
         self._lanes = tuple(dict.fromkeys(lanes.values()))
         self._dead_letters = dead_letters
         self.limit = limit
+        self._lease = lease
+        self._desk = desk
+        self._replays: dict[Span, Replay] = {}
         self._metrics = metrics
         self._max_records = max_records
         self._poll_timeout_s = poll_timeout_s
@@ -125,42 +107,56 @@ class Pipeline:
         """Move one poll's worth of records through the corridor."""
         self._source = source
         source.pause(self._full_topics())
-        records = source.poll(self._max_records, self._poll_timeout_s)  # poll
+        polled = source.poll(self._max_records, self._poll_timeout_s)  # poll
+        records = self._admission.admit(polled)
         spans = self._offsets.open(records)
         self._newest.update({span.partition.topic: span.newest for span in spans.values()})
         changes = self._changes_of(records, spans)  # decode → route → map
         for lane, asked in changes.items():  # compact; the lane writes
-            for record, error in lane.add(asked, spans):
+            for record, error in lane.add(asked):
                 self._bury(record, error, spans[record.partition])
+        self._run_errands(source, records)
         self._settle()
         self._dead_letters.serve()
         self.limit.count(len(records), self._letters)
         self._letters = 0
         if self._clock() - self._committed_at >= self._commit_every_s:  # commit
             self._commit()
+        self._keep_lease()
 
     def _changes_of(self, records: Sequence[Record], spans: Spans) -> Changes:
-        """What the records ask for, by lane. Poison is buried, the rest without a change is skipped."""
+        """What the records ask for, by lane and span. A topic feeds one lane."""
         changes: Changes = {}
-        ask, lane_of = self._corridor.ask, self._lane_of
+        for partition, run in groupby(records, partition_of):
+            span = spans[partition]
+            asked = self._asked_by(run, span)
+            if asked:
+                lane = self._lane_of[asked[0].change.collection]
+                changes.setdefault(lane, {}).setdefault(span, []).extend(asked)
+        return changes
+
+    def _asked_by(self, records: Iterable[Record], span: Span) -> list[Asked]:
+        """What records of one span ask for. Poison is buried, the rest without a change is skipped."""
+        found: list[Asked] = []
+        ask = self._corridor.way(span.partition.topic)
         for record in records:
             try:
                 asked = ask(record)
             except RecordError as error:
-                self._bury(record, error, spans[record.partition])
+                self._bury(record, error, span)
                 continue
             if isinstance(asked, Skip):
-                spans[record.partition].outcomes[Outcome.SKIPPED] += 1
-                self._metrics.skipped(record.partition.topic, asked.reason)
-                if asked.reason == "truncate":
-                    self._on_truncate(record.partition.topic)
-                continue
-            lane = lane_of[asked.change.collection]
-            try:
-                changes[lane].append(asked)
-            except KeyError:
-                changes[lane] = [asked]
-        return changes
+                self._skip(asked, span)
+            else:
+                found.append(asked)
+        return found
+
+    def _skip(self, skip: Skip, span: Span) -> None:
+        topic = span.partition.topic
+        span.outcomes[Outcome.SKIPPED] += 1
+        self._metrics.skipped(topic, skip.reason)
+        if skip.reason == "truncate":
+            self._on_truncate(topic)
 
     def _settle(self) -> None:
         """Account for what the lanes are done with, bury what Typesense refused, release the offsets."""
@@ -177,13 +173,33 @@ class Pipeline:
         span_of = settlement.batch.find_spans()
         for record, error in settlement.poison:
             self._bury(record, error, span_of(record))
-        for span in settlement.batch.spans:
+        for span in settlement.batch.settles:
             span.release()
+            if span in self._replays:
+                self._end_replay(span, Fate.REPLAYED)
         self._metrics.wrote(lane.name, settlement)
 
     def _bury(self, record: Record, error: RecordError, span: Span) -> None:
-        """Write a dead letter; the record is settled when the broker has it."""
+        """Write a dead letter; the record is settled when the broker has it.
+
+        What lacks values that are not in the log is no poison where a later event decides its row.
+        """
+        if span in self._replays:
+            self._end_replay(span, Fate.FAILED, str(error))
+            return
         span.hold()
+        if isinstance(error, IncompleteError):
+            self._desk.look(record, partial(self._judge, record, error, span))
+        else:
+            self._judge(record, error, span, is_superseded=False)
+
+    def _judge(self, record: Record, error: RecordError, span: Span, is_superseded: bool) -> None:
+        if span.is_dropped:
+            return
+        if is_superseded:
+            span.outcomes[Outcome.COALESCED] += 1
+            span.release()
+            return
         span.outcomes[Outcome.DEAD_LETTERED] += 1
         self._letters += 1
         self._metrics.dead_lettered(record.partition.topic, error)
@@ -195,13 +211,62 @@ class Pipeline:
             self._source.commit(offsets, wait)
         self._committed_at = self._clock()
 
+    # What the owner of a partition is asked for besides its stream ------------------------------------
+
+    def _run_errands(self, source: Source, records: Sequence[Record]) -> None:
+        """Between two polls, so that a replay is in order with everything that was read."""
+        self._desk.passed(records)
+        for errand in self._desk.serve(source.owned, source.next_offset):
+            if isinstance(errand, Rewind):
+                self._rewind(source, errand)
+            else:
+                self._replay(errand)
+
+    def _rewind(self, source: Source, rewind: Rewind) -> None:
+        """Read a partition again: a former owner may have written after us without knowing of us.
+
+        The commit goes back first, so that whoever owns it after us begins there, too.
+        """
+        next_offset = source.next_offset(rewind.origin)
+        if next_offset is None or not source.commit({rewind.origin: rewind.offset}, wait=True):
+            self._desk.again(rewind)
+            return
+        if next_offset > rewind.offset:
+            self._drop({rewind.origin})
+            source.seek(rewind.origin, rewind.offset)
+        self._desk.done(rewind)
+
+    def _replay(self, replay: Replay) -> None:
+        """Apply a dead letter's record like one that was read now, but for commits and the account."""
+        record = replay.record
+        if not self._admission.is_known(record):
+            self._desk.again(replay)
+            return
+        span = Span(record, is_replay=True)
+        try:
+            asked = self._corridor.way(record.partition.topic)(record)
+        except RecordError as error:
+            self._desk.done(replay, Fate.FAILED, str(error))
+            return
+        if isinstance(asked, Skip):
+            self._desk.done(replay, Fate.REPLAYED, f"nothing to do: {asked.reason}")
+            return
+        self._replays[span] = replay
+        lane = self._lane_of[asked.change.collection]
+        for _, refusal in lane.add({span: [Asked(record, asked.change)]}):
+            self._end_replay(span, Fate.FAILED, str(refusal))
+
+    def _end_replay(self, span: Span, fate: Fate, reason: str = "") -> None:
+        self._desk.done(self._replays.pop(span), fate, reason)
+
     # Back-pressure ---------------------------------------------------------------------------------
 
     def _full_topics(self) -> Collection[str]:
-        """The topics to read nothing from for now: their lane, or the dead letter queue, has enough."""
-        if self.is_stopped or self._dead_letters.is_full:
+        """The topics to read nothing from for now: held for a schema, or enough of them waits already."""
+        if self.is_stopped or self._dead_letters.is_full or self._desk.looking >= MAX_LOOKING:
             return set().union(*self._topics_of.values())
-        return set().union(*(self._topics_of[lane] for lane in self._lanes if lane.is_full))
+        full = (self._topics_of[lane] for lane in self._lanes if lane.is_full)
+        return set(self._admission.holds).union(*full)
 
     @property
     def is_stopped(self) -> bool:
@@ -215,9 +280,11 @@ class Pipeline:
 
     def set_gauges(self) -> None:
         """Bring the gauges of what is under way up to date."""
+        self._metrics.set("lease_held", self._lease.is_held)
         self._metrics.set("open_spans", self._offsets.open_spans)
         for lane in self._lanes:
             self._metrics.set("lane_waiting", lane.trouble is not None, lane.name)
+            self._metrics.set("batch_limit_documents", lane.batch_limit, lane.name)
             self._metrics.set("in_flight_documents", lane.in_flight_documents, lane.name)
             self._metrics.set("waiting_bytes", lane.waiting_bytes, lane.name)
             self._metrics.set("waiting_documents", lane.waiting_documents, lane.name)
@@ -232,26 +299,62 @@ class Pipeline:
     # Rebalances (inside `poll` and `close`) ----------------------------------------------------------
 
     def on_assigned(self, partitions: Collection[Partition]) -> None:
-        """These are ours; their offsets begin at what was committed."""
+        """These are ours; their offsets begin at what was committed.
+
+        Who owned them before may be dead, with requests that are received and not applied yet. Ours come
+        after those, but our reads would not see them.
+        """
         self.has_joined = True
+        topics = {partition.topic for partition in partitions}
+        for lane in self._lanes:
+            if not topics.isdisjoint(self._topics_of[lane]):
+                lane.doubt()
         self._metrics.rebalanced("assigned")
 
-    def on_committed(self, offsets: Mapping[Partition, int]) -> None:
-        """The broker has these."""
+    def on_committed(self, offsets: Mapping[Partition, int], asked_at: float) -> None:
+        """The broker has these, so it calls us a member."""
+        self._lease.renew(asked_at)
         self._offsets.committed(offsets)
 
     def on_revoked(self, partitions: Collection[Partition], lost: bool) -> None:
-        """Finish or drop the work on these, commit what is settled, forget them."""
+        """Finish or drop the work on these, commit what is settled, forget them.
+
+        When they were lost, somebody else may have read them from what was committed, and written, before
+        our last request was applied. Whoever that is shall read them once more, and after that request has
+        ended. They may also be lost while we give them up: then the lease has run out meanwhile.
+        """
         self._metrics.rebalanced("lost" if lost else "revoked")
+        if lost:
+            self._lease.end()
+        begins = self._offsets.uncommitted(partitions)
+        self._drop(partitions, commit=not lost)
+        if lost or not self._lease.is_held:
+            for partition, offset in begins.items():
+                self._desk.ask_rewind(partition, offset)
+        self._desk.revoked(partitions)
+
+    def _drop(self, partitions: Collection[Partition], *, commit: bool = False) -> None:
+        """Have no work on these any more: finished, or given up."""
+        self._admission.disown(partitions)
         for lane in self._lanes:
             lane.disown(partitions)
         deadline = self._clock() + self._revoke_timeout_s
         for lane in self._lanes:
-            lane.wait_disowned(max(0.0, deadline - self._clock()))
+            while not lane.wait_disowned(LEASE_EVERY_S):
+                if self._clock() >= deadline:
+                    lane.give_up_disowned()
+                    break
+                self._keep_lease(wait=True)
         self._settle()
-        if not lost:
+        if commit:
             self._commit(wait=True)
         self._offsets.revoke(partitions)
+        for span in [span for span in self._replays if span.partition in partitions]:
+            self._desk.again(self._replays.pop(span))
+
+    def _keep_lease(self, *, wait: bool = False) -> None:
+        if self._source is not None and self._lease.is_due():
+            self._source.renew(wait)
 
     # The end ---------------------------------------------------------------------------------------
 
@@ -262,13 +365,19 @@ class Pipeline:
         """
         deadline = self._clock() + timeout_s
         while self._clock() < deadline:
+            self._desk.serve((), lambda _: None)
             self._settle()
             self._dead_letters.serve()
             if self._offsets.committable():
                 self._commit(wait=True)
+            self._keep_lease(wait=True)
             if self.is_quiet:
                 return True
-            if not self._dead_letters.waiting and all(lane.is_idle or lane.trouble for lane in self._lanes):
+            if not self._is_waiting_for_broker and all(lane.is_idle or lane.trouble for lane in self._lanes):
                 break
-            time.sleep(0.02)
+            self._sleep(0.02)
         return False
+
+    @property
+    def _is_waiting_for_broker(self) -> bool:
+        return bool(self._dead_letters.waiting or self._desk.looking)

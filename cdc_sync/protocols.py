@@ -10,7 +10,18 @@ from cdc_sync.errors import RecordError
 from cdc_sync.model import ChangeEvent, DocumentChange, Partition, Record, Rejection, Skip
 from cdc_sync.schema import Collection as TypesenseCollection
 
-__all__ = ["DeadLetterQueue", "Decoder", "Mapper", "Read", "Reads", "RebalanceListener", "Sink", "Source"]
+__all__ = [
+    "Admission",
+    "DeadLetterQueue",
+    "Decoder",
+    "Mapper",
+    "Read",
+    "Reads",
+    "RebalanceListener",
+    "Schemas",
+    "Sink",
+    "Source",
+]
 
 
 class RebalanceListener(Protocol):
@@ -22,8 +33,8 @@ class RebalanceListener(Protocol):
     def on_revoked(self, partitions: Collection[Partition], lost: bool) -> None:
         """These are not ours any more; unless `lost`, what is settled may still be committed."""
 
-    def on_committed(self, offsets: Mapping[Partition, int]) -> None:
-        """The broker has these next offsets."""
+    def on_committed(self, offsets: Mapping[Partition, int], asked_at: float) -> None:
+        """The broker has these next offsets; so we were a member after `asked_at`, by the lease's clock."""
 
 
 class Source(Protocol):
@@ -32,17 +43,54 @@ class Source(Protocol):
     def poll(self, max_records: int, timeout_s: float) -> Sequence[Record]:
         """Up to so many records, as soon as there are some; offsets of a partition ascend."""
 
-    def commit(self, offsets: Mapping[Partition, int], wait: bool = False) -> None:
+    def commit(self, offsets: Mapping[Partition, int], wait: bool = False) -> bool:
         """These are the next offsets to read; the listener hears when the broker has them.
 
         Without `wait` that is in a later `poll`, or never: a failed commit is made again by the next one.
+        With it, the answer is whether the broker has all of them.
         """
+
+    def renew(self, wait: bool = False) -> None:
+        """Ask the broker whether we are still a member, by a commit that changes nothing.
+
+        The listener hears by `on_committed`; without `wait` in a later `poll`.
+        """
+
+    @property
+    def owned(self) -> frozenset[Partition]:
+        """The partitions that are ours now."""
+
+    def next_offset(self, partition: Partition) -> int | None:
+        """Of an owned partition: every record before it was delivered, to us or to an owner before us.
+
+        None where that is not known now.
+        """
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Deliver an owned partition from this offset on."""
 
     def pause(self, topics: Collection[str]) -> None:
         """Deliver nothing from exactly these topics (and from all others again), membership kept."""
 
     def close(self) -> None:
         """Leave the group."""
+
+
+class Admission(Protocol):
+    """What may enter the corridor; the rest is held in front of it, in its order."""
+
+    @property
+    def holds(self) -> Collection[str]:
+        """The topics whose records are held: nothing more is to be read from them."""
+
+    def admit(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Those of these, and of what was held, that may go on; never waits for long."""
+
+    def is_known(self, record: Record) -> bool:
+        """Whether a record from elsewhere (a replay) may go on now; it is asked again later."""
+
+    def disown(self, partitions: Collection[Partition]) -> None:
+        """Drop what is held of these: their next owner reads it."""
 
 
 class Reads(NamedTuple):
@@ -59,8 +107,22 @@ Read = Callable[[Record], ChangeEvent | Skip]
 class Decoder(Protocol):
     """Bytes to an event."""
 
+    def identity(self, record: Record) -> bytes | None:
+        """The row that a record is about, the same in every wire format; None where its key does not tell."""
+
     def reader(self, topic: str) -> Read:
         """The function that decodes the records of one topic."""
+
+
+class Schemas(Protocol):
+    """Avro schemas by the ids that a registry gave them."""
+
+    def find(self, schema_id: int) -> Sequence[str]:
+        """The schema as text, last, after those that it refers to.
+
+        Raises `DecodeError` for an id that the registry does not know, `TransientError` while it cannot be
+        asked.
+        """
 
 
 class Mapper(Protocol):
@@ -85,7 +147,10 @@ class Sink(Protocol):
     """Where a lane's documents go. Used by one thread, one call at a time."""
 
     def open(self) -> None:
-        """Make ready: collections exist, the connection works. Raises `TransientError`."""
+        """Make ready, anew: collections exist, and what follows comes after all that anybody has sent before.
+
+        Raises `TransientError`.
+        """
 
     def write(self, batch: Batch) -> Sequence[Rejection]:
         """Apply the batch; what could never be applied comes back, all else is in the index.

@@ -6,6 +6,8 @@ the thread that calls them, so the listener may settle and commit before partiti
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -21,6 +23,8 @@ Report = Callable[[str, Mapping[str, Any]], None]
 """Told of what happens at the broker: a lower-case event and its facts."""
 
 QUIET_ERRORS: Final = frozenset({KafkaError._PARTITION_EOF})
+ASK_S: Final = 2.0
+"""How long the polling thread waits for a word of the broker."""
 WAITED_FOR: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
 
 
@@ -28,7 +32,7 @@ class KafkaSource:
     """A member of a consumer group. `config` is librdkafka's; topics that do not exist yet are waited for.
 
     Asked for the group protocol of KIP-848 (`group.protocol=consumer`) on a broker that does not know it,
-    it falls back to the classic one.
+    it falls back to the classic one. `clock` is the lease's.
     """
 
     def __init__(
@@ -37,13 +41,18 @@ class KafkaSource:
         topics: Sequence[str],
         listener: RebalanceListener,
         report: Report = lambda *_: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = dict(config)
         self._topics = list(topics)
         self._listener = listener
         self._report = report
+        self._clock = clock
+        self._asked_at: deque[float] = deque()
+        self._asked_for: dict[Partition, int] = {}
         self._owned: set[Partition] = set()
         self._paused: set[Partition] = set()
+        self._back: set[Partition] = set()  # librdkafka may have kept a pause over their absence
         self._taken_away: set[Partition] = set()
         self._partitions: dict[tuple[str, int], Partition] = {}
         self._consumer = self._subscribed()
@@ -63,27 +72,63 @@ class KafkaSource:
             records = [record for record in records if record.partition not in self._taken_away]
         return records
 
-    def commit(self, offsets: Mapping[Partition, int], wait: bool = False) -> None:
+    def commit(self, offsets: Mapping[Partition, int], wait: bool = False) -> bool:
         """Commit these next offsets; failures are reported, since what is not committed is read again."""
         if not offsets:
-            return
+            return True
         positions = [TopicPartition(p.topic, p.number, offset) for p, offset in offsets.items()]
+        self._asked_for |= {p: offset for p, offset in offsets.items() if p in self._owned}
+        asked_at = self._clock()
         try:
             if wait:
-                self._on_commit(None, self._consumer.commit(offsets=positions, asynchronous=False))
-            else:
-                self._consumer.commit(offsets=positions, asynchronous=True)
+                stored = self._consumer.commit(offsets=positions, asynchronous=False)
+                return self._on_answer(None, stored, asked_at)
+            self._consumer.commit(offsets=positions, asynchronous=True)
+            self._asked_at.append(asked_at)
         except KafkaException as error:
-            self._on_commit(error.args[0], positions)
+            self._on_answer(error.args[0], positions, asked_at)
+        return False
+
+    def renew(self, wait: bool = False) -> None:
+        """Commit again what is committed; the answer tells whether we are still a member.
+
+        That is what was asked for last, unless it failed: its answer may be on the way yet, and a commit of
+        what was stored before would take it back.
+        """
+        if not self._owned:
+            return
+        known = self._owned & self._asked_for.keys()
+        try:
+            partition = min(known or self._owned)
+            if partition not in self._asked_for:
+                self._asked_for[partition] = self._committed(partition)
+        except KafkaException as error:
+            self._report("broker trouble", {"error": error.args[0].str()})
+            return
+        self.commit({partition: self._asked_for[partition]}, wait)
+
+    def next_offset(self, partition: Partition) -> int | None:
+        """Every record before it was delivered; None where the broker does not say now."""
+        try:
+            (position,) = self._consumer.position([TopicPartition(*partition)])
+            return position.offset if position.offset >= 0 else self._committed(partition)
+        except KafkaException as error:
+            self._report("broker trouble", {"error": error.args[0].str()})
+            return None
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Deliver an owned partition from this offset on."""
+        self._consumer.seek(TopicPartition(partition.topic, partition.number, offset))
 
     def pause(self, topics: Collection[str], partitions: Collection[Partition] = ()) -> None:
         """Deliver nothing from exactly these topics and partitions, and from all the others again."""
         wanted = {p for p in self._owned if p.topic in topics or p in partitions}
         if held := wanted - self._paused:
             self._consumer.pause([TopicPartition(*p) for p in held])
-        if freed := self._paused - wanted:
+        if freed := (self._paused | self._back) - wanted:
             self._consumer.resume([TopicPartition(*p) for p in freed])
         self._paused = wanted
+        self._back.clear()
 
     def lag(self) -> dict[Partition, int]:
         """Records behind the end of each owned partition, from what the client knows already."""
@@ -94,6 +139,14 @@ class KafkaSource:
             if high >= 0 and position.offset >= 0:
                 lags[Partition(position.topic, position.partition)] = max(0, high - position.offset)
         return lags
+
+    def _committed(self, partition: Partition) -> int:
+        """Where reading begins: what is committed, or the first record that there is."""
+        (found,) = self._consumer.committed([TopicPartition(*partition)], timeout=ASK_S)
+        if found.offset >= 0:
+            return found.offset
+        low, _ = self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=ASK_S)
+        return low
 
     def close(self) -> None:
         """Leave the group; the listener hears of the revocation."""
@@ -149,12 +202,14 @@ class KafkaSource:
         self._config["group.protocol"] = "classic"
         self._config.pop("group.remote.assignor", None)
         self._config.setdefault("partition.assignment.strategy", "cooperative-sticky")
+        self._asked_at.clear()
         self._consumer = self._subscribed()
 
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         assigned = as_partitions(partitions)
         self._owned |= assigned
-        self._paused -= assigned  # librdkafka delivers from what is newly assigned
+        self._paused -= assigned
+        self._back |= assigned
         self._listener.on_assigned(assigned)
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
@@ -170,14 +225,29 @@ class KafkaSource:
     def _forget(self, partitions: set[Partition]) -> None:
         self._owned -= partitions
         self._paused -= partitions
+        self._back -= partitions
+        self._asked_for = {p: offset for p, offset in self._asked_for.items() if p not in partitions}
         self._taken_away |= partitions
 
     def _on_commit(self, error: KafkaError | None, positions: list[TopicPartition]) -> None:
-        stored = [p for p in positions if error is None and p.error is None]
-        self._listener.on_committed({Partition(p.topic, p.partition): p.offset for p in stored})
+        # Answers come in the order of the questions, and of this consumer's only.
+        asked_at = self._asked_at.popleft() if self._asked_at else float("-inf")
+        self._on_answer(error, positions, asked_at)
+
+    def _on_answer(self, error: KafkaError | None, positions: list[TopicPartition], asked_at: float) -> bool:
+        stored = {
+            Partition(p.topic, p.partition): p.offset for p in positions if error is None and p.error is None
+        }
+        if stored:
+            self._listener.on_committed(stored, asked_at)
+        for p in positions:
+            partition = Partition(p.topic, p.partition)
+            if partition not in stored and self._asked_for.get(partition) == p.offset:
+                del self._asked_for[partition]
         reason = error or next((p.error for p in positions if p.error is not None), None)
         if reason is not None and reason.code() != KafkaError._NO_OFFSET:
             self._report("commit failed", {"error": reason.str()})
+        return len(stored) == len(positions)
 
     def _on_error(self, error: KafkaError) -> None:
         self._report("broker trouble", {"error": error.str()})

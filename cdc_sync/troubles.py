@@ -45,6 +45,7 @@ class Troubles:
         self._log = get_logger("sink")
         self._kafka = get_logger("kafka")
         self._notices = Notices("kafka", clock)
+        self._registry = get_logger("registry")
         self._away: dict[str, type[TransientError]] = {}
         self._lock = Lock()
 
@@ -66,6 +67,15 @@ class Troubles:
             all_back = not self._away
         if all_back:
             self._log.info("typesense is back", lane=lane.name)
+
+    def registry_away(self, error: TransientError, is_new: bool) -> None:
+        """A schema could not be fetched; the first try that fails is said."""
+        if is_new:
+            self._registry.warning("waiting for the schema registry", reason=str(error))
+
+    def registry_back(self) -> None:
+        """It answers again."""
+        self._registry.info("the schema registry is back")
 
     def kafka_said(self, event: str, facts: Mapping[str, Any]) -> None:
         """Something at the broker."""

@@ -10,23 +10,24 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
-from cdc_sync.decoder import JsonDecoder
+from cdc_sync.decoder import JsonDecoder, WireDecoder
 from cdc_sync.mappers import MAPPERS
 from cdc_sync.model import ABSENT, ChangeEvent, DocumentChange, Headers, Partition, Record, Skip
 from cdc_sync.routing import Router
+from tests import avro
 
 Row = dict[str, Any]
 
 PREFIX = "nx.seller.public"
 PLACEHOLDER = "__debezium_unavailable_value"
 DATA = Path(__file__).parent / "data"
-FIXTURES = Path(__file__).parents[2] / "shared" / "fixtures" / "debezium"
+FIXTURES = avro.FIXTURES
 
 CREATED_US = 1_767_323_045_678_901
 """2026-01-02T03:04:05.678901Z."""
@@ -143,16 +144,24 @@ def row(table: str, **columns: Any) -> Row:
 # How the wire writes a row ------------------------------------------------------------------------------
 
 
+Shape = Literal["plain", "schema", "avro", "unwrapped", "unwrapped-schema", "unwrapped-avro"]
+SHAPES = get_args(Shape)
+
+
 class Wire(NamedTuple):
     """One way to write events: the shape of the value, and `decimal.handling.mode`."""
 
-    shape: Literal["plain", "schema", "unwrapped", "unwrapped-schema"] = "plain"
+    shape: Shape = "plain"
     decimals: Literal["precise", "string", "double"] = "string"
+
+    @property
+    def has_schema(self) -> bool:
+        """Whether messages say what their values mean."""
+        return self.shape.endswith(("schema", "avro"))
 
 
 PLAIN = Wire()
-SHAPES = ("plain", "schema", "unwrapped", "unwrapped-schema")
-WIRES = [Wire(shape, decimals) for shape in SHAPES for decimals in ("precise", "string", "double")]  # type: ignore[arg-type]  # literals, spelled once
+WIRES = [Wire(shape, decimals) for shape in SHAPES for decimals in ("precise", "string", "double")]
 
 
 def iso(microseconds: int) -> str:
@@ -236,18 +245,41 @@ def column_schema(name: str, sql: Sql, wire: Wire) -> dict[str, Any]:
     return {**spec, "optional": sql.nullable, "field": name}
 
 
+SOURCE = {
+    "type": "struct",
+    "name": "io.debezium.connector.postgresql.Source",
+    "field": "source",
+    "fields": [
+        {"type": "string", "field": "version"},
+        {"type": "int64", "optional": True, "field": "ts_ms"},
+        {"type": "string", "name": "io.debezium.data.Enum", "optional": True, "field": "snapshot"},
+        {"type": "string", "field": "table"},
+    ],
+}
+
+
 def value_schema(table: str, wire: Wire) -> dict[str, Any]:
-    """The Connect schema of a value, without the parts that carry no row."""
+    """The Connect schema of a value."""
     fields = [column_schema(name, sql, wire) for name, sql in TABLES[table].items()]
-    if wire.shape == "unwrapped-schema":
+    if wire.shape.startswith("unwrapped"):
         extra = [{"type": "string", "optional": True, "field": name} for name in ("__deleted", "__op")]
+        extra.append({"type": "int64", "optional": True, "field": "__source_ts_ms"})
         return {"type": "struct", "fields": fields + extra, "optional": False, "name": f"{table}.Value"}
     rows = [
         {"type": "struct", "fields": fields, "optional": True, "name": f"{table}.Value", "field": name}
         for name in ("before", "after")
     ]
-    op = {"type": "string", "optional": False, "field": "op"}
-    return {"type": "struct", "fields": [*rows, op], "optional": False, "name": f"{table}.Envelope"}
+    rest = [
+        {"type": "string", "optional": True, "field": "transaction"},
+        {"type": "string", "optional": False, "field": "op"},
+        {"type": "int64", "optional": True, "field": "ts_ms"},
+    ]
+    return {
+        "type": "struct",
+        "fields": [*rows, SOURCE, *rest],
+        "optional": False,
+        "name": f"{table}.Envelope",
+    }
 
 
 def value_bytes(
@@ -270,18 +302,21 @@ def value_bytes(
         source = {"version": "3.6.3.Final", "ts_ms": source_ts_ms, "snapshot": "false", "table": table}
         payload = {"before": before, "after": columns, "source": source, "transaction": None}
         payload |= {"op": op, "ts_ms": 1_700_000_000_999}
-    if wire.shape.endswith("schema"):
-        return as_json({"schema": value_schema(table, wire), "payload": payload})
-    return as_json(payload)
+    return in_wire(value_schema(table, wire), payload, wire)
 
 
 def key_bytes(key: Mapping[str, Any], wire: Wire = PLAIN) -> bytes:
     """A record's key."""
-    if not wire.shape.endswith("schema"):
-        return as_json(key)
     fields = [{"type": "string", "optional": False, "field": name} for name in key]
     schema = {"type": "struct", "fields": fields, "optional": False, "name": "Key"}
-    return as_json({"schema": schema, "payload": key})
+    return in_wire(schema, key, wire)
+
+
+def in_wire(schema: Mapping[str, Any], payload: Mapping[str, Any], wire: Wire) -> bytes:
+    """What the converter makes of a value of Connect."""
+    if wire.shape.endswith("avro"):
+        return avro.framed(avro.avro_schema(schema), avro.as_datum(schema, payload))
+    return as_json({"schema": schema, "payload": payload} if wire.has_schema else payload)
 
 
 def as_json(value: object) -> bytes:
@@ -340,45 +375,18 @@ def columns(event: ChangeEvent) -> Row | None:
     return {name: value for name, value in named if value is not ABSENT}
 
 
+def wire_decoder(prefix: str = PREFIX) -> WireDecoder:
+    """The same, of Avro too, with the schemas of `tests.avro`."""
+    return WireDecoder(prefix, Router(MAPPERS).reads, None, avro.SCHEMAS)
+
+
 @cache
-def common_decoder(prefix: str) -> JsonDecoder:
+def common_decoder(prefix: str) -> WireDecoder:
     """One for all tests of a topic prefix: making one costs more than a test's own work."""
-    return json_decoder(prefix)
+    return wire_decoder(prefix)
 
 
 def mapped(record: Record) -> DocumentChange | Skip:
     """What a record asks for: decoded and mapped. Raises `RecordError`."""
     event = common_decoder(record.partition.topic.rpartition(".")[0]).decode(record)
     return event if isinstance(event, Skip) else MAPPER_OF[event.table].map(event)
-
-
-# Recorded messages --------------------------------------------------------------------------------------
-
-
-def recorded(path: Path, topic: str = "") -> list[Record]:
-    """The records of a file of recorded messages, of one topic or all, in the order of the file."""
-    lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-    return [recorded_line(line) for line in lines if topic in ("", line["topic"])]
-
-
-def recorded_line(line: Mapping[str, Any]) -> Record:
-    """One line of it."""
-    headers = [(name, plain(value)) for name, value in line["headers"]]
-    return Record(
-        Partition(line["topic"], line["partition"]),
-        line["offset"],
-        plain(line["key"]),
-        plain(line["value"]),
-        lambda: (1, line["timestamp"]),
-        lambda: headers,
-    )
-
-
-def plain(encoded: str | None) -> bytes | None:
-    """The bytes behind base64."""
-    return None if encoded is None else base64.b64decode(encoded)
-
-
-def in_partition(records: Iterable[Record], partition: Partition) -> list[Record]:
-    """Those of one partition."""
-    return [r for r in records if r.partition == partition]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc_sync.errors import SinkAmbiguous, SinkMisconfigured, SinkUnavailable, TransientError
-from cdc_sync.sink.answers import Answer, failure, import_lines, message_of, stored_documents
+from cdc_sync.sink.answers import Answer, failure, import_lines, message_of, queued_writes, stored_documents
 from cdc_sync.sink.requests import LineError
 from tests.strategies import json_objects, texts
 
@@ -160,3 +160,18 @@ def test_an_export_that_broke_off(body: bytes) -> None:
     """Is read again."""
     with pytest.raises(SinkUnavailable):
         stored_documents(Answer(200, body))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (200, b'{"pending_write_batches": 7, "x": {}}', 7),
+        (200, b'{"x": 1}', None),
+        (200, b"[]", None),
+        (200, b"not JSON", None),
+        (401, b'{"pending_write_batches": 7}', None),
+    ],
+)
+def test_how_many_writes_wait_inside(status: int, body: bytes, expected: int | None) -> None:
+    """Where it does not say, or a key has no right to know, nothing is known."""
+    assert expected == queued_writes(Answer(status, body))

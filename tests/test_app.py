@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from cdc_sync import app
 from cdc_sync.app import build, consumer_config, kafka_config, load_router, producer_config
 from cdc_sync.demo.stage import DemoSettings
-from cdc_sync.dlq.queue import admin_config
 from cdc_sync.errors import ConfigError
 from cdc_sync.mappers import MAPPERS
+from cdc_sync.outbox import admin_config
 from tests.factories import MAPPER_OF
 
 SECRET = "s3cr3t-and-long"

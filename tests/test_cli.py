@@ -14,8 +14,9 @@ import pytest
 import structlog
 
 from cdc_sync import __version__, cli
-from cdc_sync.commands.dlq import age, hex_dump, indented, since_ms
+from cdc_sync.commands.dlq import age, hex_dump, indented
 from cdc_sync.commands.door import printable
+from cdc_sync.commands.letters import since_ms
 from cdc_sync.errors import CdcSyncError, ConfigError, DecodeError, MappingError
 from cdc_sync.model import Partition, Record
 from tests.kafka_mock import MockKafka, mock_kafka
@@ -217,13 +218,16 @@ def test_config_shows_no_secret(form: tuple[str, ...], run: Run, tmp_path: Path)
         *form,
         TYPESENSE__API_KEY=SECRET,
         KAFKA__EXTRA=json.dumps(hidden),
-        SCHEMA_REGISTRY__URL=f"http://user:{SECRET}@registry:8081",
+        SCHEMA_REGISTRY__URL="http://registry:8081",
+        SCHEMA_REGISTRY__USERNAME="visible-user",
+        SCHEMA_REGISTRY__PASSWORD=SECRET,
     )
     assert code == 0
     assert SECRET not in out + err
     assert "********" in out
     assert "visible-name" in out
     assert "registry:8081" in out
+    assert "visible-user" in out
 
 
 def test_a_secret_in_a_file_is_hidden_too(run: Run) -> None:

@@ -152,6 +152,19 @@ def test_what_is_not_known_is_refused_never_guessed(
         )
 
 
+def test_a_replayed_record_finds_its_own_span() -> None:
+    """Two letters of one event, asked for beside the events that were polled around it."""
+    polled = [record(offset=offset) for offset in (3, 5, 6)]
+    spans = [*OffsetTracker().open(polled).values()]
+    replayed = [record(offset=5), record(offset=5)]
+    spans += [Span(one, is_replay=True) for one in replayed]
+    batch = Batch()
+    batch.spans = spans[::-1]
+    span_of = batch.find_spans()
+    assert [spans[0]] * 3 == [span_of(one) for one in polled]
+    assert spans[1:] == [span_of(one) for one in replayed]
+
+
 def test_a_refusal_leaves_the_batch_as_it_was() -> None:
     """The record is poison by itself; what it met stays."""
     batch = Batch()
@@ -161,7 +174,7 @@ def test_a_refusal_leaves_the_batch_as_it_was() -> None:
     (pending,) = batch
     assert (Delete("t", "1"), [0]) == (pending.change, [r.offset for r in pending.records])
     assert memory_of(record(value=b"12")) == batch.size_bytes
-    assert {record().partition.topic: [5]} == batch.commit_times_ms
+    assert {record().partition.topic: [5]} == batch.commit_times_ms()
 
 
 def test_changes_are_not_changed() -> None:
@@ -264,3 +277,47 @@ def test_the_batch_itself_is_not_touched(world: World) -> None:
 def test_a_batch_is_as_long_as_its_documents(world: World) -> None:
     """At most one change each."""
     assert len({p.change.id for p in world.batch}) == len(world.batch) == len(list(world.batch))
+
+
+# A part of what waits -----------------------------------------------------------------------------------
+
+
+@given(worlds(), st.integers(1, 3))
+def test_what_is_taken_and_what_is_left_are_the_batch(world: World, documents: int) -> None:
+    """No record is lost or twice, each finds its span, and each span is settled by the last part of it."""
+    rest = world.batch
+    spans, size_bytes, total = list(rest.spans), rest.size_bytes, len(rest)
+    parts = []
+    while len(rest) > documents:
+        parts.append(rest.take(documents))
+        assert 1 <= len(parts[-1]) <= documents
+    parts.append(rest)
+    assert total == sum(map(len, parts))
+    assert size_bytes == sum(part.size_bytes for part in parts)
+    assert Counter(places(world.records)) == Counter(
+        places([r for part in parts for asked in part for r in asked.records])
+    )
+    for part in parts:
+        records = [r for asked in part for r in asked.records]
+        span_of = part.find_spans()
+        assert [world.spans[where] for where in places(records)] == [span_of(r) for r in records]
+        assert Counter(map(span_of, records)) == part.asked
+        assert [span for span in spans if span in part.asked] == part.spans
+    last = {span: n for n, part in enumerate(parts) for span in part.spans}
+    assert last == {span: n for n, part in enumerate(parts) for span in part.settles}
+    assert len(spans) == sum(len(part.settles) for part in parts)
+
+
+def test_every_collection_has_its_share_of_a_part() -> None:
+    """So that none waits for ever behind another one of its lane."""
+    batch = Batch()
+    for offset in range(30):
+        collection = "products" if offset < 20 else "product-infos"
+        batch.add(Asked(record(offset=offset), Upsert(collection, {"id": str(offset)})))
+    batch.spans = list(OffsetTracker().open([record(offset=offset) for offset in range(30)]).values())
+    batch.asked = Counter({batch.spans[0]: 30})
+    head = batch.take(6)
+    assert {"products": ["0", "1", "2", "3"], "product-infos": ["20", "21"]} == {
+        name: list(documents) for name, documents in head.changes.items()
+    }
+    assert ([], [16, 8]) == (head.settles, [len(documents) for documents in batch.changes.values()])

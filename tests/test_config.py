@@ -111,6 +111,10 @@ def test_values_are_read_as_their_type(
         ("CDC_SYNC_TYPESENSE__URL", "localhost:8108"),
         ("CDC_SYNC_TYPESENSE__URL", "http://a:1/path"),
         ("CDC_SYNC_TYPESENSE__URL", ","),
+        ("CDC_SYNC_SCHEMA_REGISTRY__URL", "registry:8081"),
+        ("CDC_SYNC_SCHEMA_REGISTRY__URL", "http://a:port"),
+        ("CDC_SYNC_SCHEMA_REGISTRY__URL", "http://a:1/path?query"),
+        ("CDC_SYNC_SCHEMA_REGISTRY__TIMEOUT_S", "0"),
     ],
 )
 def test_a_bad_value_is_named(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,6 +206,45 @@ def test_a_key_file_without_a_key_is_named(content: bytes | None, monkeypatch: p
     settings = load_settings()
     with pytest.raises(ConfigError, match="CDC_SYNC_TYPESENSE__API_KEY_FILE"):
         settings.typesense_key()
+
+
+REGISTRY = "CDC_SYNC_SCHEMA_REGISTRY__"
+
+
+def test_the_registry_is_asked_without_a_name_or_with_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the settings or a file; a path in the URL stays, a slash at its end does not."""
+    monkeypatch.setenv(f"{REGISTRY}URL", "https://registry/apis/ccompat/v7/")
+    assert load_settings().registry_auth() is None
+    assert load_settings().schema_registry.url == "https://registry/apis/ccompat/v7"
+    monkeypatch.setenv(f"{REGISTRY}USERNAME", "me")
+    monkeypatch.setenv(f"{REGISTRY}PASSWORD", SECRET)
+    assert load_settings().registry_auth() == ("me", SECRET)
+    monkeypatch.delenv(f"{REGISTRY}PASSWORD")
+    Path("password").write_text(f"{SECRET}\n")
+    monkeypatch.setenv(f"{REGISTRY}PASSWORD_FILE", "password")
+    settings = load_settings()
+    assert settings.registry_auth() == ("me", SECRET)
+    Path("password").unlink()
+    with pytest.raises(ConfigError, match=f"{REGISTRY}PASSWORD_FILE"):
+        settings.registry_auth()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"USERNAME": "me"}, "go together"),
+        ({"PASSWORD": SECRET}, "go together"),
+        ({"USERNAME": "me", "PASSWORD": SECRET, "PASSWORD_FILE": "file"}, "keep one"),
+        ({"URL": f"http://me:{SECRET}@registry"}, "schema_registry.username"),
+    ],
+)
+def test_half_of_a_login_is_refused(
+    given: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = mistake(monkeypatch, **{f"{REGISTRY}{name}": value for name, value in given.items()})
+    assert said in text
+    assert "CDC_SYNC_SCHEMA_REGISTRY" in text
+    assert SECRET not in text
 
 
 def test_the_key_is_in_no_text_about_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:

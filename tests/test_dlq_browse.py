@@ -16,14 +16,13 @@ from cdc_sync.dlq.browse import (
     LetterLine,
     Letters,
     Place,
-    Range,
-    TopicReader,
     grouped,
     normalised,
     place_of,
 )
 from cdc_sync.errors import CdcSyncError, ConfigError, DecodeError, MappingError
 from cdc_sync.model import Partition, Record
+from cdc_sync.reader import Range, TopicReader
 from tests.kafka_mock import MockKafka, mock_kafka
 
 DLQ = "nx.seller.cdc.dlq"

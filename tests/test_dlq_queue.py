@@ -13,7 +13,8 @@ import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from cdc_sync.dlq import KafkaDeadLetterQueue, letter_headers, queue
+from cdc_sync import outbox
+from cdc_sync.dlq import KafkaDeadLetterQueue, letter_headers
 from cdc_sync.errors import DecodeError, MappingError
 from cdc_sync.model import Record
 from tests.factories import record
@@ -151,7 +152,7 @@ def test_a_broker_that_is_away_loses_nothing(kafka: MockKafka) -> None:
         began = time.monotonic()
         for n in range(5):
             letters.put(poison(n), ERROR, lambda n=n: stored.append(n))  # type: ignore[misc]  # the n of now
-        assert time.monotonic() - began < 2 * queue.MAKE_TOPIC_S  # looked for once, not for every letter
+        assert time.monotonic() - began < 2 * outbox.MAKE_TOPIC_S  # looked for once, not for every letter
         wait(lambda: [event for event, _ in said].count("dead letter not stored") >= 10, letters)
         assert ([], 5, False) == (stored, letters.waiting, letters.flush(0.2))
         assert "dead letter topic not made" == said[0][0]
@@ -226,7 +227,7 @@ def test_a_letter_that_is_too_large_is_said_and_never_dropped(kafka: MockKafka) 
     assert {"dead letter not stored"} == {event for event, _ in said}
 
 
-@pytest.mark.parametrize(("count", "size"), [(queue.MAX_WAITING, 1), (2, queue.MAX_WAITING_BYTES // 2)])
+@pytest.mark.parametrize(("count", "size"), [(outbox.MAX_WAITING, 1), (2, outbox.MAX_WAITING_BYTES // 2)])
 def test_it_is_full_of_many_or_of_large_letters(count: int, size: int) -> None:
     """Before that, it takes them; a clock that stands before the next try keeps them here."""
     letters = a_queue("127.0.0.1:9", "full", clock=lambda: -1.0)
@@ -242,7 +243,7 @@ def test_it_is_not_full_any_more_when_letters_are_stored(kafka: MockKafka) -> No
     now = [-1.0]
     letters = a_queue(kafka.address, made(kafka, "emptied"), clock=lambda: now[0])
     for n in range(4):
-        letters.put(poison(n, value=b"x" * (queue.MAX_WAITING_BYTES // 4)), ERROR, lambda: None)
+        letters.put(poison(n, value=b"x" * (outbox.MAX_WAITING_BYTES // 4)), ERROR, lambda: None)
     assert letters.is_full
     now[0] = 1.0
     wait(lambda: not letters.waiting, letters)
@@ -252,7 +253,7 @@ def test_it_is_not_full_any_more_when_letters_are_stored(kafka: MockKafka) -> No
 def test_properties_of_a_producer_do_not_reach_the_admin_client() -> None:
     """It would warn of them; all the others reach it."""
     config = {"bootstrap.servers": "b", "sasl.password": "p", "security.protocol": "SASL_SSL"}
-    assert config == queue.admin_config(config | dict.fromkeys(queue.PRODUCER_ONLY, "x"))
+    assert config == outbox.admin_config(config | dict.fromkeys(outbox.PRODUCER_ONLY, "x"))
 
 
 def test_a_failed_mapping_says_its_cause(kafka: MockKafka) -> None:

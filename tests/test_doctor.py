@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from cdc_sync.commands.doctor import findings
-from cdc_sync.config import Settings
+from cdc_sync.config import SchemaRegistrySettings, Settings
 from cdc_sync.decoder import JsonDecoder
 from cdc_sync.doctor import Finding, Level
 from cdc_sync.doctor.facts import (
@@ -25,7 +26,13 @@ from cdc_sync.doctor.facts import (
     ServerFacts,
     TopicFacts,
 )
-from cdc_sync.doctor.kafka_checks import check_broker, check_dlq, check_group, check_topics
+from cdc_sync.doctor.kafka_checks import (
+    check_broker,
+    check_control,
+    check_dlq,
+    check_group,
+    check_topics,
+)
 from cdc_sync.doctor.message_checks import check_samples
 from cdc_sync.doctor.samples import Decimals, TopicSamples, Wire, look_at
 from cdc_sync.doctor.server import ask_server
@@ -36,6 +43,9 @@ from cdc_sync.mappers.products import PRODUCT
 from cdc_sync.model import Partition, Record
 from cdc_sync.routing import Router
 from cdc_sync.typesense_standin import StandIn
+from tests.avro import SCHEMAS, RegistryServer
+from tests.factories import PLACEHOLDER, key_bytes, row, value_bytes, wire_decoder
+from tests.factories import Wire as FactoryWire
 from tests.kafka_mock import MockKafka, mock_kafka
 
 PREFIX = "nx.seller.public"
@@ -218,6 +228,14 @@ DECLARED = [PRODUCT.collection]
 def test_a_server_with_everything_in_place_is_well() -> None:
     found = list(check_server(server(products(), key=KeyFacts(frozenset(NEEDED_ACTIONS))), DECLARED))
     assert levels(found) == ["ok", "ok", "ok"]
+
+
+def test_the_control_topic_is_a_table() -> None:
+    """Nothing is wrong where there is none yet."""
+    assert ["ok"] == levels(check_control(broker(), "control"))
+    assert ["ok"] == levels(check_control(broker(topic("control")), "control"))
+    deleting = broker(topic("control", settings={"cleanup.policy": "delete"}))
+    assert "cleanup.policy=compact" in only(check_control(deleting, "control"), Level.WARNING)
 
 
 @pytest.mark.parametrize(
@@ -448,6 +466,68 @@ def test_the_whole_doctor_sees_both_sides_and_changes_neither(kafka: MockKafka, 
     assert any("digits after the 15th" in f.text for f in found)
     again = list(findings(conditions, timeout_s=1, samples=5))
     assert found == again, "looking made something that was not there before"
+
+
+AVRO = FactoryWire("avro", "precise")
+ORGANIZERS = f"{PREFIX}.Organizer"
+
+
+def with_registry(kafka: MockKafka, typesense: StandIn, url: str) -> Settings:
+    found = settings(kafka.address, typesense.url)
+    return found.model_copy(update={"schema_registry": SchemaRegistrySettings(url=url)})
+
+
+def test_avro_is_looked_into_through_the_registry(kafka: MockKafka, typesense: StandIn) -> None:
+    """As JSON is: format, decimals, columns; and an id that the registry lacks is a coming dead letter."""
+    kafka.write(
+        ORGANIZERS, value_bytes("Organizer", "u", row("Organizer"), AVRO), key_bytes({"id": "a"}, AVRO)
+    )
+    topic = f"{PREFIX}.SaleChannel"
+    kafka.write(topic, b"\0\0\0\0\x01\x02a", b'{"id":"a"}')
+    with RegistryServer(SCHEMAS) as registry:
+        found = list(findings(with_registry(kafka, typesense, registry.url), timeout_s=2, samples=5))
+    by_subject = {f.subject: f.text for f in found}
+    assert f"answers at {registry.url}" == by_subject["schema registry"]
+    assert any("1 as Avro" in f.text for f in found if f.subject == f"messages {ORGANIZERS}")
+    (bad,) = [f for f in found if f.level is Level.ERROR]
+    assert f"messages {topic}" == bad.subject
+    assert "has no schema with the id 1" in bad.text
+
+
+def test_a_registry_that_does_not_answer_is_one_error(kafka: MockKafka, typesense: StandIn) -> None:
+    """And messages in Avro are not judged."""
+    kafka.write(
+        ORGANIZERS, value_bytes("Organizer", "u", row("Organizer"), AVRO), key_bytes({"id": "a"}, AVRO)
+    )
+    found = list(findings(with_registry(kafka, typesense, "http://127.0.0.1:1"), timeout_s=2, samples=5))
+    text = only([f for f in found if f.subject == "schema registry"], Level.ERROR)
+    assert "CDC_SYNC_SCHEMA_REGISTRY__URL" in text
+    text = only([f for f in found if f.subject == f"messages {ORGANIZERS}"], Level.WARNING)
+    assert "were not looked at" in text
+
+
+def test_keys_that_are_written_in_two_ways_are_told() -> None:
+    """Their rows have moved between partitions."""
+    samples = (look(change()), dataclasses.replace(look(change()), key_form=b"\0\0\0\0\x07"))
+    text = only(check_samples(TOPIC, TopicSamples("Product", samples), None), Level.WARNING)
+    assert "different partitions" in text
+    tombstone = dataclasses.replace(look(None), key_form=b"")
+    assert {"ok"} == set(levels(check_samples(TOPIC, TopicSamples("Product", (samples[0], tombstone)), None)))
+
+
+@pytest.mark.parametrize("shape", ["avro", "unwrapped-avro"])
+def test_avro_tells_what_json_tells(shape: Any) -> None:
+    """Format, exact decimals, placeholders, columns that only one side knows."""
+    wire = FactoryWire(shape, "precise")
+    value = value_bytes("Product", "u", row("Product", sku=PLACEHOLDER), wire)
+    record = Record(Partition(TOPIC, 0), 0, key_bytes({"id": "a"}, wire), value)
+    decoder = wire_decoder()
+    sample = look_at(record, PRODUCT, decoder, decoder.whole)
+    assert (Wire.AVRO if shape == "avro" else Wire.AVRO_UNWRAPPED) == sample.wire
+    assert ({"base_price": Decimals.SCHEMA}, {"sku"}) == (sample.decimals, set(sample.placeholders))
+    assert (frozenset(), frozenset()) == (sample.absent, sample.unmapped)
+    assert (False if shape == "avro" else None) is sample.has_before
+    assert b"\0" == sample.key_form[:1]
 
 
 def test_no_broker_and_no_server_are_an_error_each(typesense: StandIn) -> None:

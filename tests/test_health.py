@@ -99,6 +99,21 @@ def test_only_a_few_pages_are_there(world: World, method: str, path: str, status
     assert status == world.ask(path, method)[0]
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "MOVE"])
+@pytest.mark.parametrize("path", ["/", "/metrics", "/healthz", "/readyz", "/readyz?a=b", "/anything", "*"])
+def test_nothing_is_served_that_could_write(world: World, method: str, path: str) -> None:
+    """Every method but GET and HEAD is refused, on every path, with a body or without."""
+    assert 501 == world.ask(path, method)[0]
+    assert 501 == world.ask(path, method, **{"Content-Length": "0"})[0]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", ["/nothing", "/metrics/", "/healthz/../metrics", "/%2e%2e/", "*"])
+def test_unknown_paths_are_not_found(world: World, method: str, path: str) -> None:
+    """Paths are compared as they come."""
+    assert 404 == world.ask(path, method)[0]
+
+
 def test_head_is_get_without_its_body(world: World) -> None:
     """As load balancers ask."""
     world.unready = ["no"]

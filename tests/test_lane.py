@@ -10,9 +10,11 @@ import pytest
 
 from cdc_sync.compaction import Asked, Batch
 from cdc_sync.errors import SinkUnavailable
-from cdc_sync.lane import Lane, Settlement
+from cdc_sync.lane import Lane
 from cdc_sync.model import Document, DocumentKey, Partition, Record, Rejection, Upsert
 from cdc_sync.offsets import OffsetTracker, Outcome, Span
+from cdc_sync.pace import Pace
+from cdc_sync.settlement import Settlement
 
 P0, P1 = Partition("t", 0), Partition("t", 1)
 
@@ -23,6 +25,7 @@ class ScriptedSink:
     def __init__(self) -> None:
         self.documents: dict[str, Document] = {}
         self.batches: list[list[str]] = []
+        self.opened_before: list[int] = []
         self.away = False
         self.refuses: Callable[[Document], bool] = lambda _: False
         self.gate = threading.Event()
@@ -32,7 +35,7 @@ class ScriptedSink:
         self.calls = 0
 
     def open(self) -> None:
-        pass
+        self.opened_before.append(len(self.batches))
 
     def write(self, batch: Batch) -> Sequence[Rejection]:
         self.calls += 1
@@ -61,6 +64,7 @@ class World:
     """A lane, its sink, and the offsets of what it was given."""
 
     def __init__(self) -> None:
+        self.pace = Pace()
         self.sink = ScriptedSink()
         self.troubles: list[str] = []
         self.lane = Lane(
@@ -71,6 +75,7 @@ class World:
             max_waiting_bytes=1_000_000,
             max_waiting_documents=5,
             max_backoff_s=0.02,
+            pace=self.pace,
             on_trouble=lambda _, error, is_new: self.troubles.append(str(error)) if is_new else None,
             on_recovery=lambda _: self.troubles.append("back"),
         )
@@ -88,7 +93,8 @@ class World:
                 Record(partition, offset, document_id.encode(), f"{document_id}={offset}".encode())
             )
         spans = self.offsets.open(records)
-        assert [] == self.lane.add([Asked(record, change_of(record)) for record in records], spans)
+        changes = {spans[partition]: [Asked(record, change_of(record)) for record in records]} if ids else {}
+        assert [] == self.lane.add(changes)
         return spans
 
     def settle(self, count: int = 1, timeout_s: float = 3.0) -> list[Settlement]:
@@ -97,7 +103,7 @@ class World:
         while len(self.settled) < count and time.monotonic() < deadline:
             for settlement in self.lane.collect():
                 settlement.account()
-                for span in settlement.batch.spans:
+                for span in settlement.batch.settles:
                     span.release()
                 self.settled.append(settlement)
             time.sleep(0.002)
@@ -123,7 +129,8 @@ def world() -> Iterator[World]:
 def revoke(world: World, timeout_s: float) -> None:
     """Take partition 0 away."""
     world.lane.disown([P0])
-    world.lane.wait_disowned(timeout_s)
+    if not world.lane.wait_disowned(timeout_s):
+        world.lane.give_up_disowned()
 
 
 def outcomes(spans: dict[Partition, Span]) -> dict[Outcome, int]:
@@ -232,6 +239,16 @@ def test_revocation_gives_up_a_request_that_hangs(world: World) -> None:
     assert {} == world.sink.documents
 
 
+def test_the_sink_is_opened_anew_after_a_doubt(world: World) -> None:
+    """Once, and before anything of the next batch is written."""
+    for count, document_id in enumerate("abc", 1):
+        world.give(document_id)
+        world.settle(count)
+        if document_id == "a":
+            world.lane.doubt()
+    assert [0, 1] == world.sink.opened_before
+
+
 def test_a_lane_is_full_by_documents_that_wait(world: World) -> None:
     """What is in flight does not count; what waits does, folded."""
     world.sink.gate.clear()
@@ -241,6 +258,48 @@ def test_a_lane_is_full_by_documents_that_wait(world: World) -> None:
     assert not world.lane.is_full
     world.give("f")
     assert world.lane.is_full
+
+
+def test_a_batch_has_as_many_documents_as_the_pace_allows(world: World) -> None:
+    """It grows while full ones are answered; a span is settled by the last part of it."""
+    world.sink.gate.clear()
+    world.give("x")
+    assert world.sink.inside.wait(2)
+    spans = world.give(*"abcdefgh")
+    world.pace.limit = 2
+    world.sink.gate.set()
+    settled = world.settle(4)
+    assert [["x"], ["a", "b"], ["c", "d", "e", "f"], ["g", "h"]] == world.sink.batches
+    assert {Outcome.WRITTEN: 8} == outcomes(spans)
+    assert [1, 0, 0, 1] == [len(settlement.batch.settles) for settlement in settled]
+    assert [1, 8] == [span.count for span in world.offsets.settle()]
+
+
+def test_what_the_pace_holds_back_is_folded(world: World) -> None:
+    """A change that comes while the part before it is written becomes one with what still waits."""
+    world.pace.limit = 2
+    world.sink.away = True
+    world.give("a", "b", "c")
+    deadline = time.monotonic() + 2
+    while not world.lane.in_flight_documents and time.monotonic() < deadline:
+        time.sleep(0.005)
+    world.give("c")
+    assert (2, 1) == (world.lane.in_flight_documents, world.lane.waiting_documents)
+    world.sink.away = False
+    world.settle(2)
+    assert [["a", "b"], ["c"]] == world.sink.batches
+    assert 3 == world.sink.documents["c"]["version"]
+
+
+def test_a_refusal_makes_the_next_batches_smaller(world: World) -> None:
+    """Down to the least that the pace has."""
+    world.pace.limit = 400
+    world.sink.away = True
+    world.give("c")
+    deadline = time.monotonic() + 2
+    while world.lane.batch_limit > 100 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert 100 == world.lane.batch_limit
 
 
 def test_stop_ends_a_lane_whose_sink_is_away(world: World) -> None:

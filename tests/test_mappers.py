@@ -21,6 +21,7 @@ from cdc_sync.mappers.table import TableMapper
 from cdc_sync.model import ABSENT, ChangeEvent, Delete, Document, Operation, Record, Skip, Upsert
 from cdc_sync.routing import Router
 from cdc_sync.schema import Collection, field_matches, lookup_key, safe_id
+from tests import avro
 from tests.factories import (
     DATA,
     FIXTURES,
@@ -34,7 +35,6 @@ from tests.factories import (
     change,
     mapped,
     record,
-    recorded,
     row,
     tombstone,
     value_bytes,
@@ -50,6 +50,7 @@ from tests.fold import (
     fold_rows,
     printed_rows,
 )
+from tests.recorded import recorded
 from tests.strategies import ids, instants, no_locales, rows, tables, texts, wires
 
 Index = dict[str, dict[str, Document]]
@@ -60,6 +61,10 @@ ONE_EACH = sorted(COLLECTIONS)
 has_fixtures = pytest.mark.skipif(
     not FIXTURES.exists(), reason="the recorded messages are not beside the project"
 )
+
+
+FULL_CAPTURES = ["json-schemaless", "json-with-schema", "json-schemaless.unwrapped", "avro"]
+"""Every table of the recorded run, as each converter wrote it."""
 
 
 class Applied:
@@ -108,7 +113,7 @@ class Applied:
 
 def key_id(found: Record) -> str:
     """The id in a record's key."""
-    key = json.loads(found.key or b"{}")
+    key = avro.plain(found.key or b"{}")
     return str(key.get("payload", key).get("id"))
 
 
@@ -141,7 +146,7 @@ def raw_of(records: Iterable[Record], table: str) -> list[Raw]:
 
 
 @has_fixtures
-@pytest.mark.parametrize("name", ["json-schemaless", "json-with-schema", "json-schemaless.unwrapped"])
+@pytest.mark.parametrize("name", FULL_CAPTURES)
 def test_recorded_messages_lead_to_the_documents_of_the_database(name: str) -> None:
     """Every event of a real run, applied in order, ends in `documents.md` of the tables.
 
@@ -157,7 +162,7 @@ def test_recorded_messages_lead_to_the_documents_of_the_database(name: str) -> N
 
 
 @has_fixtures
-@pytest.mark.parametrize("name", ["json-schemaless", "json-with-schema", "json-schemaless.unwrapped"])
+@pytest.mark.parametrize("name", FULL_CAPTURES)
 def test_the_reference_folds_recorded_messages_to_the_tables(name: str) -> None:
     """What the other tests compare with is itself held to the database."""
     records = recorded(FIXTURES / f"{name}.jsonl")
@@ -174,9 +179,10 @@ def test_the_reference_folds_recorded_messages_to_the_tables(name: str) -> None:
 
 @has_fixtures
 @pytest.mark.parametrize("mode", ["string", "double"])
-def test_recorded_decimals_of_other_modes(mode: str) -> None:
+@pytest.mark.parametrize("converter", ["json-schemaless", "avro"])
+def test_recorded_decimals_of_other_modes(converter: str, mode: str) -> None:
     """`string` is exact; `double` gives what the double says, so a long price has lost its last digit."""
-    records = recorded(FIXTURES / f"json-schemaless.decimal-{mode}.jsonl")
+    records = recorded(FIXTURES / f"{converter}.decimal-{mode}.jsonl")
     applied = Applied().apply(records)
     expected = expected_documents({"Product": fold_rows("Product", raw_of(records, "Product"))})
     assert expected == applied.collections()

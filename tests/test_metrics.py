@@ -14,10 +14,10 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from cdc_sync.compaction import Asked, Batch
 from cdc_sync.errors import DecodeError, RejectedError, SinkAmbiguous
-from cdc_sync.lane import Settlement
 from cdc_sync.metrics import FRESHNESS_BUCKETS, METRICS, PREFIX, Freshness, Metrics, table_of
 from cdc_sync.model import Partition, Upsert
 from cdc_sync.offsets import Outcome, Span
+from cdc_sync.settlement import Settlement
 from tests.factories import record
 
 PACKAGE = Path(__file__).parents[1] / "cdc_sync"

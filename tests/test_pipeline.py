@@ -4,126 +4,25 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
-import msgspec
 import pytest
 
+from cdc_sync.corridor import Corridor
 from cdc_sync.decoder import JsonDecoder
-from cdc_sync.dlq.limit import DeadLetterLimit
 from cdc_sync.errors import FatalError, MappingError
-from cdc_sync.lane import Lane
-from cdc_sync.mappers import MAPPERS
 from cdc_sync.mappers.table import TableMapper
-from cdc_sync.metrics import Metrics
 from cdc_sync.model import (
     ChangeEvent,
     DocumentChange,
     Partition,
-    Record,
     Skip,
 )
-from cdc_sync.pipeline import Corridor, Pipeline
 from cdc_sync.routing import Router
-from tests.corridor_fakes import FakeSource, Letters, MemorySink
+from tests.corridor import PREFIX, World, category, names
+from tests.factories import Wire, change, row, tombstone
 
-PREFIX = "nx.seller.public"
-
-
-class World:
-    """The wired corridor over a log of records."""
-
-    def __init__(self, limit: int = 1_000_000) -> None:
-        self.log: dict[Partition, list[Record]] = {}
-        self.committed: dict[Partition, int] = {}
-        self.sink = MemorySink()
-        self.letters = Letters()
-        self.metrics = Metrics("test")
-        self.limit = limit
-        self.lanes: list[Lane] = []
-        self.start()
-
-    def start(self) -> None:
-        """A daemon that begins at what was committed."""
-        for lane in self.lanes:
-            lane.stop(2.0)
-        router = Router(MAPPERS)
-        corridor = Corridor(JsonDecoder(PREFIX, router.reads), router)
-        lane_of = {
-            c.name: Lane(
-                c.name,
-                [c.name],
-                self.sink,
-                corridor.change_of,
-                max_waiting_bytes=100_000,
-                max_waiting_documents=20,
-                max_backoff_s=0.01,
-            )
-            for c in router.collections
-        }
-        self.lanes = list(lane_of.values())
-        topics = {c.name: [f"{PREFIX}.{t}" for t in router.tables_of(c.name)] for c in router.collections}
-        self.pipeline = Pipeline(
-            corridor,
-            lane_of,
-            topics,
-            self.letters,
-            DeadLetterLimit(count=self.limit, share=0.5, window_s=60, clock=time.monotonic),
-            self.metrics,
-            max_records=7,
-            commit_every_s=0.0,
-        )
-        for lane in self.lanes:
-            lane.start()
-        self.source = FakeSource(self.log, self.committed)
-        self.source.listener = self.pipeline
-
-    def produce(self, table: str, key: str, after: dict[str, Any] | None, *, partition: int = 0) -> Record:
-        """One event (or, with None, a delete) at the end of a partition."""
-        event = {"op": "d" if after is None else "u", "after": after, "source": {"ts_ms": 1}}
-        return self.produce_raw(table, key, msgspec.json.encode(event), partition=partition)
-
-    def produce_raw(self, table: str, key: str, value: bytes | None, *, partition: int = 0) -> Record:
-        """Any bytes at the end of a partition."""
-        where = Partition(f"{PREFIX}.{table}", partition)
-        records = self.log.setdefault(where, [])
-        record = Record(where, len(records), msgspec.json.encode({"id": key}), value)
-        records.append(record)
-        self.source.positions.setdefault(where, self.committed.get(where, 0))
-        return record
-
-    def run(self, until: Callable[[], bool] | None = None, timeout_s: float = 5.0) -> None:
-        """Turn until everything is committed (or something else is so)."""
-        deadline = time.monotonic() + timeout_s
-        done = until or self.is_committed
-        while not done():
-            assert time.monotonic() < deadline, f"not done: committed {self.committed}"
-            self.pipeline.run_once(self.source)
-
-    def is_committed(self) -> bool:
-        """Every record of every partition is settled and committed."""
-        return all(self.committed.get(p, 0) == len(records) for p, records in self.log.items())
-
-    def sample(self, name: str, **labels: str) -> float:
-        """A metric's value."""
-        return self.metrics.registry.get_sample_value(f"cdc_sync_{name}", labels) or 0.0
-
-
-def category(category_id: str, name: str = "x", **columns: Any) -> dict[str, Any]:
-    """A row of Category."""
-    row = {
-        "id": category_id,
-        "merchant_id": "m",
-        "parent_id": None,
-        "name": msgspec.json.encode({"en": name}).decode(),
-        "position": 1,
-        "status": "active",
-        "created_at": "2026-01-02T03:04:05.678901Z",
-        "modified_at": "2026-01-02T03:04:05.678901Z",
-        "deleted_at": None,
-    }
-    return row | columns
+AVRO = Wire("avro")
 
 
 @pytest.fixture
@@ -131,13 +30,9 @@ def world() -> Iterator[World]:
     """A world whose lanes are stopped at the end."""
     world = World()
     yield world
+    world.admission.stop(2.0)
     for lane in world.lanes:
         lane.stop(2.0)
-
-
-def names(world: World) -> dict[str, str]:
-    """English names of the categories, by id."""
-    return {key.id: document["name_en"] for key, document in world.sink.documents.items()}
 
 
 def test_the_last_change_of_each_row_is_in_the_index(world: World) -> None:
@@ -215,6 +110,62 @@ def test_an_outage_pauses_the_topics_of_the_lane_and_no_others(world: World) -> 
     assert 100 == len(names(world))
 
 
+def avro_category(world: World, key: str, name: str, partition: int = 0) -> None:
+    """A change of a category in Avro."""
+    columns = row("Category", id=key, name=f'{{"en": "{name}"}}')
+    world.produce_record(change("Category", "u", columns, AVRO, partition=partition))
+
+
+def test_an_outage_of_the_registry_makes_no_letters_and_holds_only_what_needs_it(world: World) -> None:
+    """Nothing of it is committed; other topics go on; when it is back, everything is written in order."""
+    world.registry.away = True
+    for n in range(30):
+        avro_category(world, f"c{n % 3}", f"v{n}", partition=n % 2)
+    world.produce_record(tombstone("Category", "c2", AVRO))
+    device = change("Device", "u", row("Device", id="d"))
+    world.produce_record(device)
+    on_device = Partition(f"{PREFIX}.Device", 0)
+    world.run(until=lambda: world.committed.get(on_device) == 1)
+    for _ in range(20):
+        world.pipeline.run_once(world.source)
+    assert {on_device: 1} == world.committed
+    assert {f"{PREFIX}.Category"} == world.source.paused
+    assert 0 < world.admission.held_records <= 2 * 2 * 7, "a poll of two partitions, and one more"
+    assert "the registry is away" == str(world.admission.trouble)
+    world.registry.away = False
+    world.run()
+    assert {"c0": "v27", "c1": "v28"} == {i: n for i, n in names(world, "categories").items() if i != "c2"}
+    assert [] == world.letters.letters
+    found = {o: world.sample("events_total", table="Category", outcome=o) for o in OUTCOMES}
+    assert 31 == sum(found.values()) == world.sample("events_consumed_total", table="Category")
+
+
+def test_what_is_held_is_not_ours_after_a_revocation(world: World) -> None:
+    """The next owner reads it from what was committed."""
+    avro_category(world, "a", "a")
+    world.run()
+    world.registry.away = True
+    world.start()
+    avro_category(world, "b", "b")
+    avro_category(world, "c", "c", partition=1)
+    world.run(until=lambda: world.admission.held_records == 2)
+    world.source.revoke_next = {Partition(f"{PREFIX}.Category", 0)}
+    world.run(until=lambda: world.admission.held_records == 1)
+    world.registry.away = False
+    world.run(until=lambda: "c" in names(world, "categories"))
+    assert {"a", "c"} == names(world, "categories").keys()
+
+
+def test_an_unknown_schema_is_a_letter_and_its_neighbours_are_written(world: World) -> None:
+    """The registry has answered: nobody will ever read it."""
+    avro_category(world, "a", "a")
+    world.produce_raw("Category", "b", b"\0\0\0\0\x01\x02a")
+    avro_category(world, "c", "c")
+    world.run()
+    assert {"a", "c"} == names(world, "categories").keys()
+    assert ["no schema with the id 1"] == [str(error) for _, error in world.letters.letters]
+
+
 def test_events_add_up(world: World) -> None:
     """Consumed = written + coalesced + skipped + dead-lettered, by table, with every outcome met."""
     world.sink.refuses = lambda document: document.get("name_en") == "refuse me"
@@ -242,6 +193,28 @@ def test_a_revoked_partition_is_never_committed_again(world: World) -> None:
     world.source.revoke_next = {Partition(f"{PREFIX}.Category", 0)}
     world.run(until=lambda: world.committed.get(Partition(f"{PREFIX}.Category", 1)) == 10)
     assert {f"c{n}" for n in range(1, 20, 2)} <= names(world).keys()
+
+
+def test_what_is_lost_while_it_is_given_up_is_read_again_by_its_next_owner(world: World) -> None:
+    """A process that sleeps in the middle of a revocation for too long is not told that it lost anything."""
+    world.sink.fails = lambda: True
+    world.produce("Category", "a", category("a"))
+    world.run(until=lambda: world.lanes[2].trouble is not None)
+    world.source.is_fenced = True
+    world.lease.end()
+    world.source.revoke_next = {Partition(f"{PREFIX}.Category", 0)}
+    world.pipeline.run_once(world.source)
+    assert [f"rewind/{PREFIX}.Category/0/me"] == list(world.control)
+
+
+def test_what_is_given_up_in_time_is_not_read_again(world: World) -> None:
+    """Nobody else had it meanwhile."""
+    world.sink.fails = lambda: True
+    world.produce("Category", "a", category("a"))
+    world.run(until=lambda: world.lanes[2].trouble is not None)
+    world.source.revoke_next = {Partition(f"{PREFIX}.Category", 0)}
+    world.pipeline.run_once(world.source)
+    assert {} == world.control
 
 
 @pytest.mark.parametrize("turns", range(1, 12, 2))
@@ -299,7 +272,7 @@ def test_a_mapper_that_raises_makes_a_letter(world: World) -> None:
     world.produce("Category", "a", category("a"))
     [record] = world.log[Partition(f"{PREFIX}.Category", 0)]
     with pytest.raises(MappingError, match="its mapper failed: KeyError"):
-        corridor.ask(record)
+        corridor.change_of(record)
 
 
 class Broken(TableMapper):

@@ -12,14 +12,14 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import pytest
 
 from cdc_sync.app import resolver
 from cdc_sync.compaction import Asked, Batch
-from cdc_sync.errors import SinkAmbiguous, SinkMisconfigured, SinkUnavailable, TransientError
+from cdc_sync.errors import LeaseExpired, SinkAmbiguous, SinkMisconfigured, SinkUnavailable, TransientError
 from cdc_sync.mappers.products import PRODUCT_ENRICHMENT
 from cdc_sync.model import Delete, Document, DocumentChange, Partition, Record, Rejection, Upsert
 from cdc_sync.schema import Collection, Enrichment, Field, lookup_key
@@ -89,8 +89,12 @@ class OverHttp:
         self.suffix = suffix
         self.connection = Connection([url], api_key, read_timeout_s=read_timeout_s)
         self.admin = Collections(client_of([url], api_key))
+        self.may_write: Callable[[], bool] = lambda: True
         self.sink = TypesenseSink(
-            self.connection, resolver(self.admin, self.collections, lambda *_: None), [renamed(suffix)]
+            self.connection,
+            resolver(self.admin, self.collections, lambda *_: None),
+            [renamed(suffix)],
+            may_write=lambda: self.may_write(),
         )
 
     def write(self, *changes: DocumentChange) -> Sequence[Rejection]:
@@ -284,6 +288,37 @@ def test_an_outage_is_never_a_rejection(
     assert len(over_http.stored("things")) == 11
 
 
+def allowed(times: int) -> Callable[[], bool]:
+    """A lease that runs out after so many looks."""
+    left = iter([True] * times)
+    return lambda: next(left, False)
+
+
+def test_nothing_more_is_written_without_the_lease(over_http: OverHttp) -> None:
+    """It is looked at before every body and every delete, for a process may be suspended between any two."""
+    large = "x" * 150_000
+    names = ("a", "b", "c")
+    over_http.write(thing("old", name="x"))
+    for asked, written in ((0, set()), (1, {"a"}), (3, {"a", "b", "c"})):
+        over_http.may_write = allowed(asked)
+        with pytest.raises(LeaseExpired):
+            over_http.write(*[thing(i, name=large) for i in names], Delete("things", "old"))
+        assert written | {"old"} == over_http.stored("things").keys()
+    over_http.may_write = allowed(4)
+    assert [] == over_http.write(*[thing(i, name=large) for i in names], Delete("things", "old"))
+    assert set(names) == over_http.stored("things").keys()
+
+
+def test_what_is_a_function_of_the_index_is_put_right_without_the_lease(over_http: OverHttp) -> None:
+    """A side row went out while the lease was held: its parent is joined with it by whoever sees it."""
+    parent, side = PRODUCT_ENRICHMENT.parent, PRODUCT_ENRICHMENT.side
+    row = {"id": "i", "infoId": "i", "productId": "p", "_live": True, LOOKUP.name: lookup_key("p")}
+    over_http.write(Upsert(parent, {"id": "p"}))
+    over_http.may_write = allowed(1)
+    assert [] == over_http.write(Upsert(side, row))
+    assert {"id": "p", "infoId": "i"} == over_http.stored(parent)["p"]
+
+
 def test_a_late_write_cannot_win(standin: StandIn) -> None:
     """The answer is lost, the old request is applied seconds later: the newer one still comes after it."""
     subject = OverHttp(standin.url, "xyz", f"_{uuid.uuid4().hex[:8]}", read_timeout_s=0.3)
@@ -301,6 +336,45 @@ def test_a_late_write_cannot_win(standin: StandIn) -> None:
     time.sleep(1.2)
     assert subject.stored("things")["a"]["name"] == "2"
     subject.close()
+
+
+def test_no_connection_is_used_before_its_barrier(standin: StandIn) -> None:
+    """Also when the names of the collections cannot be had at first: nothing is written before it."""
+    operations: list[str] = []
+    connection = Connection([standin.url], "xyz", observe=lambda operation, *_: operations.append(operation))
+    admin = Collections(client_of([standin.url], "xyz"))
+    things = Collection(f"things_{uuid.uuid4().hex[:8]}", (Field("name", "string", optional=True),))
+    resolve = resolver(admin, [things], lambda *_: None)
+    answers: list[TransientError] = [SinkUnavailable("not yet")]
+
+    def resolve_later(connection: Connection) -> Mapping[str, str]:
+        if answers:
+            raise answers.pop()
+        return resolve(connection)
+
+    sink = TypesenseSink(connection, resolve_later)
+    with contextlib.closing(connection), contextlib.closing(admin):
+        with pytest.raises(SinkUnavailable):
+            sink.open()
+        sink.write(batch_of([Upsert(things.name, {"id": "a"})]))
+    assert "barrier" in operations
+    assert operations.index("barrier") < operations.index("import")
+
+
+def test_a_sink_that_is_opened_anew_comes_after_what_others_have_sent(standin: StandIn) -> None:
+    """Somebody died with a request that is received and not applied: who takes over does not read past it."""
+    name = f"_{uuid.uuid4().hex[:8]}"
+    dead = OverHttp(standin.url, "xyz", name, read_timeout_s=0.3)
+    heir = OverHttp(standin.url, "xyz", name)
+    heir.write(thing("a", name="0"))
+    dead.sink.open()
+    standin.faults.add(Fault(kind="apply_late", seconds=1.0, path="import", count=1))
+    with pytest.raises(SinkAmbiguous):
+        dead.write(thing("a", name="1"))
+    heir.sink.open()
+    assert heir.stored("things")["a"]["name"] == "1"
+    dead.close()
+    heir.close()
 
 
 def test_a_poisoned_internal_batch_is_taken_apart(standin: StandIn, over_http: OverHttp) -> None:
@@ -342,6 +416,22 @@ def test_a_moved_alias_is_followed(over_http: OverHttp) -> None:
     over_http.write(thing("b"))
     assert {"b"} == over_http.stored("things").keys()
     over_http.get(f"/collections/{name}_1", "DELETE")
+
+
+def test_it_tells_how_many_writes_wait_inside(over_http: OverHttp) -> None:
+    """Now and then, after a batch; an answer that says nothing of it is no trouble."""
+    told: list[int] = []
+    now = 0.0
+    sink = TypesenseSink(
+        over_http.connection,
+        resolver(over_http.admin, over_http.collections, lambda *_: None),
+        on_queued=told.append,
+        clock=lambda: now,
+    )
+    for now in (0.5, 1.5, 2.0, 3.0):
+        sink.write(batch_of([over_http.renamed(thing("a", name=str(now)))]))
+    assert [0, 0] == told
+    assert {"a": {"id": "a", "name": "3.0"}} == over_http.stored("things")
 
 
 def test_nobody_listens() -> None:

@@ -32,7 +32,7 @@ class Listener:
         self.revoked.append((set(partitions), lost))
         self.assigned -= set(partitions)
 
-    def on_committed(self, offsets: Mapping[Partition, int]) -> None:
+    def on_committed(self, offsets: Mapping[Partition, int], asked_at: float) -> None:
         self.committed |= offsets
 
 
@@ -171,3 +171,29 @@ def test_a_second_member_takes_some_partitions_over(address: str) -> None:
     assert (set(first.owned), set(second.owned)) == (got_first, got_second)
     first.close()
     second.close()
+
+
+def test_a_partition_that_was_paused_when_it_went_is_read_when_it_comes_back(address: str) -> None:
+    """A lane was full when its partitions went: nothing may stay silent for ever."""
+    everything = {Partition("paused", n) for n in range(4)}
+    for partition in everything:
+        produce(address, "paused", [0], partition=partition.number)
+    first = KafkaSource(config(address, "paused-group"), ["paused"], Listener())
+    read(first, 4)
+    first.commit(dict.fromkeys(everything, 1), wait=True)
+    first.pause(["paused"])
+    second = KafkaSource(config(address, "paused-group"), ["paused"], Listener())
+    deadline = time.monotonic() + 30
+    while not (second.owned and first.owned) and time.monotonic() < deadline:
+        first.poll(10, 0.05)
+        second.poll(10, 0.05)
+    assert second.owned
+    second.close()
+    while first.owned != everything and time.monotonic() < deadline:
+        first.poll(10, 0.05)
+    assert everything == first.owned
+    first.pause([])
+    for partition in everything:
+        produce(address, "paused", [1], partition=partition.number)
+    assert everything == {record.partition for record in read(first, 4, timeout_s=10)}
+    first.close()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from cdc_sync.errors import SinkMisconfigured, SinkUnavailable
+from cdc_sync.errors import RegistryUnavailable, SinkMisconfigured, SinkUnavailable
 from cdc_sync.lane import Lane
 from cdc_sync.metrics import Metrics
 from cdc_sync.schema import Collection
@@ -80,6 +80,16 @@ def test_one_outage_of_all_lanes_is_one_line(world: World) -> None:
     ]
     world.troubles.sink_back(lanes[1])
     assert "typesense is back" == world.events()[-1]
+
+
+def test_an_outage_of_the_registry_is_said_at_its_beginning_and_its_end(world: World) -> None:
+    """However often it is asked."""
+    for is_new in (True, False, False):
+        world.troubles.registry_away(RegistryUnavailable("refused"), is_new)
+    world.troubles.registry_back()
+    assert [("waiting for the schema registry", "refused"), ("the schema registry is back", None)] == [
+        (line["event"], line.get("reason")) for line in world.said
+    ]
 
 
 def test_the_same_of_the_broker_is_said_once_a_minute(world: World) -> None:

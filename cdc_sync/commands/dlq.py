@@ -1,17 +1,17 @@
-"""`cdc-sync dlq list` and `cdc-sync dlq show`."""
+"""`cdc-sync dlq list` and `cdc-sync dlq show`; `cdc-sync dlq replay` is in `replay.py`."""
 
 from __future__ import annotations
 
 import argparse
 import base64
 import json
-import re
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from cdc_sync.commands import replay
 from cdc_sync.commands.door import (
     DONE,
     MISUSED,
@@ -23,10 +23,11 @@ from cdc_sync.commands.door import (
     started,
     warn,
 )
+from cdc_sync.commands.letters import add_filters, filter_of, outcomes_of, reader_of
 
 if TYPE_CHECKING:
-    from cdc_sync.config import Settings
-    from cdc_sync.dlq.browse import Filter, Group, LetterLine, TopicReader
+    from cdc_sync.control.errands import Replayed
+    from cdc_sync.dlq.browse import Filter, Group, LetterLine
     from cdc_sync.dlq.letter import DeadLetter
 
 __all__ = ["add_to"]
@@ -51,24 +52,15 @@ SHOW_EXAMPLES: Final = """\
   cdc-sync dlq show 0/41 --raw > value.json          the value's bytes, unchanged"""
 
 
-def add_to(commands: Subcommands[OneLineParser]) -> Subcommands[OneLineParser]:
-    """`dlq` and its subcommands; those of other rooms can be added to what is returned."""
-    dlq = commands.add_parser("dlq", help="look at dead letters", allow_abbrev=False)
+def add_to(commands: Subcommands[OneLineParser]) -> None:
+    """`dlq` and its subcommands."""
+    dlq = commands.add_parser("dlq", help="look at dead letters, and apply them", allow_abbrev=False)
     subcommands: Subcommands[OneLineParser] = dlq.add_subparsers(required=True, metavar="SUBCOMMAND")
 
     list_ = add_command(
         subcommands, "list", list_letters, summary="what went wrong", description=LIST, examples=LIST_EXAMPLES
     )
-    list_.add_argument("--topic", help="only letters from this topic")
-    list_.add_argument("--table", help="only letters from this table: the last part of the topic")
-    list_.add_argument("--stage", help="only this stage: VALUE_CONVERTER, TRANSFORMATION or TASK_PUT")
-    list_.add_argument("--error", help="only this class: DecodeError, MappingError or RejectedError")
-    list_.add_argument(
-        "--since",
-        type=since_ms,
-        metavar="WHEN",
-        help="only letters stored since: 45s, 30m, 2h, 7d ago, or an ISO time (UTC unless it says otherwise)",
-    )
+    add_filters(list_)
     list_.add_argument(
         "--limit",
         type=positive,
@@ -76,6 +68,7 @@ def add_to(commands: Subcommands[OneLineParser]) -> Subcommands[OneLineParser]:
         help="look at the newest N letters only, before the other options choose among them",
     )
     list_.add_argument("--each", action="store_true", help="one line a letter instead of groups")
+    list_.add_argument("--all", action="store_true", help="also letters that were replayed or are superseded")
     list_.add_argument("--json", action="store_true", help="one JSON object a line")
 
     show = add_command(
@@ -85,25 +78,7 @@ def add_to(commands: Subcommands[OneLineParser]) -> Subcommands[OneLineParser]:
     form = show.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object on one line")
     form.add_argument("--raw", action="store_true", help="the value's bytes and nothing else")
-    return subcommands
-
-
-UNITS_S: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-
-
-def since_ms(text: str, now_s: float | None = None) -> int:
-    """Milliseconds since the epoch of `2h` (ago) or of an ISO 8601 time."""
-    now_s = time.time() if now_s is None else now_s
-    ago = re.fullmatch(r"(\d{1,9})([smhdw])", text, re.ASCII)
-    if ago is not None:
-        return int((now_s - int(ago[1]) * UNITS_S[ago[2]]) * 1000)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is neither an age like 45s, 30m, 2h, 7d nor an ISO time like 2026-01-31T12:00:00Z"
-        ) from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    replay.add_to(subcommands)
 
 
 # list ---------------------------------------------------------------------------------------------------
@@ -111,13 +86,20 @@ def since_ms(text: str, now_s: float | None = None) -> int:
 
 def list_letters(options: argparse.Namespace) -> int:
     """`cdc-sync dlq list`."""
-    from cdc_sync.dlq.browse import Filter, Letters, grouped
+    from cdc_sync.dlq.browse import Letters, grouped
+    from cdc_sync.replay import is_settled
 
     settings = started()
-    wanted = Filter(options.topic, options.table, options.stage, options.error, options.since)
+    wanted = filter_of(options)
     with reader_of(settings) as reader:
         letters = Letters(reader, settings.kafka.dlq_topic)
-        lines = (line for line in letters.lines(options.limit) if wanted.matches(line))
+        outcomes = {} if options.all else outcomes_of(settings)
+        settled = {letter for letter, outcome in outcomes.items() if is_settled(outcome, for_good=True)}
+        lines = (
+            line
+            for line in letters.lines(options.limit)
+            if wanted.matches(line) and str(line.place) not in settled
+        )
         if options.each:
             print_each(lines, as_json=options.json)
         elif options.json:
@@ -125,17 +107,11 @@ def list_letters(options: argparse.Namespace) -> int:
                 print(json.dumps(group_json(group), ensure_ascii=False))
         else:
             print_groups(grouped(lines), settings.kafka.dlq_topic, wanted)
+    if settled and not options.json:
+        print(f"{len(settled)} letters were replayed or are superseded: --all shows them, too")
     if letters.not_letters:
         warn(f"records in {settings.kafka.dlq_topic} that are no dead letters: {letters.not_letters}")
     return DONE
-
-
-def reader_of(settings: Settings) -> TopicReader:
-    """A reader by the settings of the daemon's clients, but none of its group."""
-    from cdc_sync.app import kafka_config
-    from cdc_sync.dlq.browse import TopicReader
-
-    return TopicReader(kafka_config(settings))
 
 
 def print_each(lines: Iterable[LetterLine], *, as_json: bool) -> None:
@@ -224,18 +200,19 @@ def show_letter(options: argparse.Namespace) -> int:
         return MISUSED
     with reader_of(settings) as reader:
         letter = Letters(reader, place.partition.topic).letter(place)
+    outcome = outcomes_of(settings).get(str(place))
     if options.raw:
         if letter.value is None:
             warn(f"{place}: the value is null (a tombstone)")
         sys.stdout.buffer.write(letter.value or b"")
     elif options.json:
-        print(letter_json(letter))
+        print(letter_json(letter, outcome))
     else:
-        print(letter_text(letter, int(time.time() * 1000)))
+        print(letter_text(letter, outcome, int(time.time() * 1000)))
     return DONE
 
 
-def letter_text(letter: DeadLetter, now_ms: int) -> str:
+def letter_text(letter: DeadLetter, outcome: Replayed | None, now_ms: int) -> str:
     """The letter for a person."""
     position = letter.position
     facts = {
@@ -246,6 +223,7 @@ def letter_text(letter: DeadLetter, now_ms: int) -> str:
         "reason": letter.reason,
         "stored": f"{iso(letter.stored_at_ms)} ({age(now_ms - letter.stored_at_ms)} ago)",
         "changed": iso(changed_at_ms(letter)),
+        "replay": f"{outcome.fate.value} ({iso(outcome.at_ms)}) {outcome.reason}" if outcome else "not yet",
         "by": f"cdc-sync {own_header(letter, '__cdc_sync.version')}, group "
         f"{own_header(letter, '__connect.errors.connector.name')}",
     }
@@ -304,7 +282,7 @@ def hex_dump(content: bytes) -> list[str]:
     return lines
 
 
-def letter_json(letter: DeadLetter) -> str:
+def letter_json(letter: DeadLetter, outcome: Replayed | None) -> str:
     """The letter for a machine: key and value as JSON where they are JSON, else in base64."""
     position = letter.position
     facts: dict[str, Any] = {
@@ -317,6 +295,7 @@ def letter_json(letter: DeadLetter) -> str:
         "reason": letter.reason,
         "stored_at": iso(letter.stored_at_ms),
         "changed_at": iso(changed_at_ms(letter)),
+        "fate": outcome.fate.value if outcome else None,
         "headers": [[n, None if v is None else v.decode("utf-8", "replace")] for n, v in letter.headers],
     }
     parts = [json.dumps(facts, ensure_ascii=False)[:-1]]

@@ -32,9 +32,9 @@ DESCRIPTION: Final = """\
 Checks what the daemon depends on, a line each: ok, warning or error, what was found, and the cure.
 
 Kafka: the broker, the change topics and their policies, the dead letter topic, the consumer group and its
-lag, and how the newest messages are written. Typesense: nodes, version, key, aliases, schemas. It only reads:
-it writes nothing to Kafka or Typesense and never joins the daemon's group, so it may run beside it.
-Exit code 1 when a line is an error."""
+lag, and how the newest messages are written. The schema registry, where one is set. Typesense: nodes,
+version, key, aliases, schemas. It only reads: it writes nothing to Kafka or Typesense and never joins the
+daemon's group, so it may run beside it. Exit code 1 when a line is an error."""
 
 EXAMPLES: Final = """\
   cdc-sync doctor                                    before the first start, or when something is odd
@@ -106,13 +106,17 @@ def kafka_findings(
     prefix = kafka.topic_prefix.rstrip(".")
     sources = [f"{prefix}.{table}" for table in router.tables]
     facts = ask_broker(
-        kafka_config(settings), [*sources, kafka.dlq_topic], kafka.group_id, timeout_s=timeout_s
+        kafka_config(settings),
+        [*sources, kafka.dlq_topic, kafka.control_topic],
+        kafka.group_id,
+        timeout_s=timeout_s,
     )
     yield from kafka_checks.check_broker(facts, kafka.group_protocol)
     if facts.problem:
         return
     yield from kafka_checks.check_topics(facts, prefix, router.tables)
     yield from kafka_checks.check_dlq(facts, kafka.dlq_topic, sources)
+    yield from kafka_checks.check_control(facts, kafka.control_topic)
     yield from kafka_checks.check_group(facts, kafka.client_id, sources)
     yield from message_findings(settings, router, facts, timeout_s=timeout_s, samples=samples)
     yield from dispatcher_findings(settings, {*facts.topics, *facts.other_topics}, timeout_s=timeout_s)
@@ -122,14 +126,15 @@ def dispatcher_findings(settings: Settings, present: set[str], *, timeout_s: flo
     """About the groups that the attached dispatcher joins; its libraries are not needed."""
     from cdc_sync.app import kafka_config
     from cdc_sync.dispatcher import catalog
-    from cdc_sync.doctor.broker import ask_groups
+    from cdc_sync.doctor.broker import group_facts
     from cdc_sync.doctor.finding import warning
     from cdc_sync.doctor.kafka_checks import check_foreigners
 
     chosen = settings.dispatcher
-    consumers = {c.group_id: c for c in catalog.consumers() if {c.service, "all"} & set(chosen.services)}
-    for group in ask_groups(kafka_config(settings), consumers, timeout_s=timeout_s):
-        consumer = consumers[group.group_id]
+    for consumer in catalog.consumers():
+        if not {consumer.service, "all"} & set(chosen.services):
+            continue
+        group = group_facts(kafka_config(settings), consumer.group_id, timeout_s=timeout_s)
         yield from check_foreigners(group, catalog.client_ids(consumer, chosen.ledger_workers))
         for topic in catalog.topics_of(consumer.service):
             if topic not in present:
@@ -141,22 +146,29 @@ def dispatcher_findings(settings: Settings, present: set[str], *, timeout_s: flo
 def message_findings(
     settings: Settings, router: Router, facts: BrokerFacts, *, timeout_s: float, samples: int
 ) -> Iterator[Finding]:
-    """About the newest messages."""
-    from cdc_sync.app import kafka_config
-    from cdc_sync.decoder import JsonDecoder
+    """About the schema registry and the newest messages."""
+    from cdc_sync.app import kafka_config, make_decoder, make_registry
+    from cdc_sync.decoder import WireDecoder
     from cdc_sync.doctor.broker import take_samples
     from cdc_sync.doctor.finding import error
     from cdc_sync.doctor.message_checks import check_samples
-    from cdc_sync.envelope import Placeholder
+    from cdc_sync.doctor.registry import AskedOnce, check_registry
 
+    try:
+        registry = make_registry(settings, timeout_s=timeout_s)
+    except ConfigError as mistake:
+        what, _, cure = str(mistake).partition(": ")
+        yield error("schema registry", what, cure)
+        return
+    schemas = None if registry is None else AskedOnce(registry)
+    yield from check_registry(settings.schema_registry.url, schemas)
     prefix = settings.kafka.topic_prefix.rstrip(".")
     mappers = {f"{prefix}.{t}": mapper for t in router.tables if (mapper := router.mapper(t)) is not None}
-    placeholder = Placeholder(settings.debezium.unavailable_value, binary=router.reads_binary)
-    decoder = JsonDecoder(prefix, router.reads, placeholder)
+    decoder = make_decoder(settings, router, schemas)
+    whole = decoder.whole if isinstance(decoder, WireDecoder) else None
+    config = kafka_config(settings)
     try:
-        taken = take_samples(
-            kafka_config(settings), facts.topics, mappers, decoder, each=samples, timeout_s=timeout_s
-        )
+        taken = take_samples(config, facts.topics, mappers, decoder, whole, each=samples, timeout_s=timeout_s)
     except CdcSyncError as trouble:
         yield error("messages", str(trouble), "may this client read the topics?")
         return

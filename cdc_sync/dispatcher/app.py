@@ -41,6 +41,7 @@ from cdc_sync.errors import ConfigError
 from cdc_sync.loading import loaded
 from cdc_sync.log import get_logger
 from cdc_sync.model import Record
+from cdc_sync.secret_files import secret_in
 from cdc_sync.source import KafkaSource
 from cdc_sync.troubles import Notices
 
@@ -103,20 +104,7 @@ def secret_of(value: SecretStr | None, path: Path | None, name: str) -> str | No
         return value.get_secret_value().strip() or None if value is not None else None
     if value is not None:
         raise ConfigError(f"{PREFIX}{name} and {PREFIX}{name}_FILE are both set: keep one")
-    return text_of(path, f"{name}_FILE")
-
-
-def text_of(path: Path, name: str) -> str:
-    """What a file says. Raises `ConfigError`."""
-    try:
-        text = path.read_text("utf-8").strip()
-    except OSError as error:
-        raise ConfigError(f"{PREFIX}{name}: {error.strerror}: {path}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{PREFIX}{name}: {path} is not text in UTF-8") from error
-    if not text:
-        raise ConfigError(f"{PREFIX}{name}: {path} is empty")
-    return text
+    return secret_in(path, f"{PREFIX}{name}_FILE")
 
 
 def redis_of(chosen: DispatcherSettings) -> Redis | None:
@@ -301,7 +289,7 @@ def tokens_of(chosen: DispatcherSettings, sessions: Sessions, meters: Meters) ->
         keys = JwksKeys(chosen.token_jwks_url, sessions, meters)
     else:
         assert chosen.token_key_file is not None
-        key = text_of(chosen.token_key_file, "TOKEN_KEY_FILE")
+        key = secret_in(chosen.token_key_file, f"{PREFIX}TOKEN_KEY_FILE")
         keys = OneKey(key, chosen.token_algorithms, f"{PREFIX}TOKEN_KEY_FILE")
     return Tokens(
         keys,

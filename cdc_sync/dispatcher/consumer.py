@@ -334,7 +334,7 @@ class GroupMember:
         self._has_joined = True
         self._meters.count("rebalances_total", self.client_id, "assigned")
 
-    def on_committed(self, offsets: Mapping[Partition, int]) -> None:
+    def on_committed(self, offsets: Mapping[Partition, int], asked_at: float) -> None:
         """As `RebalanceListener`."""
         self._offsets.committed(offsets)
 

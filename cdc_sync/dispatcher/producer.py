@@ -14,14 +14,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from confluent_kafka.cimpl import NewTopic
 
 from cdc_sync.dispatcher import catalog
 from cdc_sync.dispatcher.context import Receipt
 from cdc_sync.dispatcher.errors import NotPublished, Reject
 from cdc_sync.dispatcher.events import Event, encode
 from cdc_sync.dispatcher.metrics import Meters
-from cdc_sync.dlq import make_topic
+from cdc_sync.outbox import OwnTopic, make_topic
 
 __all__ = ["Producers", "cloud_event"]
 
@@ -77,7 +76,7 @@ class Producers:
 
     def make_topic(self, topic: str, partitions: int, replication_factor: int) -> str | None:
         """Make a topic of ours that is not there; why that failed. Blocks."""
-        return make_topic(self._config, NewTopic(topic, partitions, replication_factor))
+        return make_topic(self._config, OwnTopic(topic, partitions, replication_factor, {}))
 
     def close(self, timeout_s: float) -> bool:
         """Wait until all is acknowledged or given up; whether nothing is left."""

@@ -2,13 +2,12 @@
 
 from cdc_sync.dlq.letter import DeadLetter, letter_headers, read_letter
 from cdc_sync.dlq.limit import DeadLetterLimit
-from cdc_sync.dlq.queue import KafkaDeadLetterQueue, make_topic
+from cdc_sync.dlq.queue import KafkaDeadLetterQueue
 
 __all__ = [
     "DeadLetter",
     "DeadLetterLimit",
     "KafkaDeadLetterQueue",
     "letter_headers",
-    "make_topic",
     "read_letter",
 ]

@@ -48,6 +48,15 @@ class DeadLetter(Struct, frozen=True):
         """The original headers."""
         return [(n, v) for n, v in self.position.headers if not n.startswith((CONNECT, OURS))]
 
+    @property
+    def record(self) -> Record:
+        """The record that the letter is about, as it was read."""
+        stated = dict(self.position.headers).get(f"{OURS}timestamp") or b""
+        timestamp = (1, int(stated)) if stated.isdigit() else (0, 0)
+        return Record(
+            self.origin, self.origin_offset, self.key, self.value, lambda: timestamp, lambda: self.headers
+        )
+
 
 def letter_headers(record: Record, error: RecordError, *, group: str) -> list[tuple[str, bytes | None]]:
     """The headers of the letter for this record and error."""

@@ -15,14 +15,14 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public by i
     OffsetSpec,
 )
 
-from cdc_sync.dlq.browse import Range, TopicReader
 from cdc_sync.doctor.facts import BrokerFacts, GroupFacts, Member, TopicFacts
-from cdc_sync.doctor.samples import Sample, TopicSamples, look_at
+from cdc_sync.doctor.samples import Sample, TopicSamples, Whole, look_at
 from cdc_sync.errors import ConfigError
 from cdc_sync.model import Partition
 from cdc_sync.protocols import Decoder, Mapper
+from cdc_sync.reader import Range, TopicReader
 
-__all__ = ["ask_broker", "ask_groups", "take_samples"]
+__all__ = ["ask_broker", "group_facts", "take_samples"]
 
 SILENT: Final = (KafkaException, concurrent.futures.TimeoutError, TimeoutError)
 """What a question raises that a broker does not answer, or not to us."""
@@ -67,12 +67,6 @@ def ask_broker(
     )
 
 
-def ask_groups(config: Mapping[str, Any], group_ids: Iterable[str], *, timeout_s: float) -> list[GroupFacts]:
-    """What the cluster says of these groups."""
-    admin = AdminClient(dict(config))
-    return [ask_group(admin, group_id, timeout_s) for group_id in group_ids]
-
-
 def ask_ranges(
     admin: AdminClient, cluster: ClusterMetadata, topics: Sequence[str], timeout_s: float
 ) -> dict[str, dict[int, tuple[int, int]]]:
@@ -114,6 +108,11 @@ def ask_settings(
     return found
 
 
+def group_facts(config: Mapping[str, Any], group_id: str, *, timeout_s: float) -> GroupFacts:
+    """Only what the broker says of the group."""
+    return ask_group(AdminClient(dict(config)), group_id, timeout_s)
+
+
 def ask_group(admin: AdminClient, group_id: str, timeout_s: float) -> GroupFacts:
     """Members and committed offsets, asked from outside."""
     committed: dict[Partition, int] | None = None
@@ -145,11 +144,14 @@ def take_samples(
     topics: Mapping[str, TopicFacts],
     mappers: Mapping[str, Mapper],
     decoder: Decoder,
+    whole: Whole | None = None,
     *,
     each: int,
     timeout_s: float,
 ) -> dict[str, TopicSamples]:
     """What the newest messages of every partition tell, by topic; `mappers` are by topic, too.
+
+    `whole` opens what is in Avro, where there is a registry.
 
     Messages are looked at one by one and not kept. Raises `CdcSyncError` where the broker falls silent.
     """
@@ -163,5 +165,5 @@ def take_samples(
     with TopicReader(config, timeout_s=timeout_s) as reader:
         for record in reader.read(tails):
             name = record.partition.topic
-            taken[name].append(look_at(record, mappers[name], decoder))
+            taken[name].append(look_at(record, mappers[name], decoder, whole))
     return {name: TopicSamples(mappers[name].table, tuple(samples)) for name, samples in taken.items()}

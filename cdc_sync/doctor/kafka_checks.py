@@ -9,7 +9,14 @@ from cdc_sync.doctor.facts import BrokerFacts, GroupFacts, TopicFacts
 from cdc_sync.doctor.finding import Finding, error, ok, warning
 from cdc_sync.model import Partition
 
-__all__ = ["check_broker", "check_dlq", "check_foreigners", "check_group", "check_topics"]
+__all__ = [
+    "check_broker",
+    "check_control",
+    "check_dlq",
+    "check_foreigners",
+    "check_group",
+    "check_topics",
+]
 
 KAFKA: Final = "kafka"
 PROTOCOLS: Final = "group.coordinator.rebalance.protocols"
@@ -172,6 +179,24 @@ def check_letter_size(subject: str, topic: TopicFacts, sources: Sequence[TopicFa
             "record, and one that does not fit holds up its partition",
             f"kafka-configs --alter --topic {topic.name} --add-config max.message.bytes={wanted}",
         )
+
+
+def check_control(facts: BrokerFacts, control_topic: str) -> Iterator[Finding]:
+    """The topic in which owners of partitions are asked is a table: it must be compacted."""
+    subject = f"control topic {control_topic}"
+    topic = facts.topics.get(control_topic)
+    if topic is None:
+        yield ok(subject, "not there: made by the first who needs it")
+        return
+    policy = (topic.settings or {}).get("cleanup.policy", "compact")
+    if policy != "compact":
+        yield warning(
+            subject,
+            f"cleanup.policy is {policy}: what was asked and what became of it is forgotten after a while",
+            f"kafka-configs --alter --topic {control_topic} --add-config cleanup.policy=compact",
+        )
+    else:
+        yield ok(subject, "is there")
 
 
 def check_group(facts: BrokerFacts, client_id: str, sources: Sequence[str]) -> Iterator[Finding]:

@@ -28,7 +28,15 @@ def check_samples(topic: str, found: TopicSamples, registry_url: str | None) -> 
             f"set {REGISTRY}",
         )
         return
+    if any(sample.is_unread for sample in found.samples):
+        yield warning(
+            subject,
+            "are in Avro and were not looked at: the schema registry does not answer",
+            "see what is said of the schema registry",
+        )
+        return
     yield from check_wire(subject, found)
+    yield from check_keys(subject, found)
     yield from check_refused(subject, found)
     yield from check_decimals(subject, found)
     yield from check_times(subject, found)
@@ -51,6 +59,17 @@ def check_wire(subject: str, found: TopicSamples) -> Iterator[Finding]:
         yield ok(subject, f"{told}, of the newest {counted(len(found.samples), 'message')}")
     else:
         yield ok(subject, f"only tombstones among the newest {counted(len(found.samples), 'message')}")
+
+
+def check_keys(subject: str, found: TopicSamples) -> Iterator[Finding]:
+    """Whether one row's key has the same bytes, and so the same partition, in all messages."""
+    if len({sample.key_form for sample in found.samples} - {b""}) > 1:
+        yield warning(
+            subject,
+            "have keys that are written in different ways (by another converter, or another schema): a row's "
+            "older and newer messages then lie in different partitions, in no order",
+            "once the daemon has read them all, read the table again by incremental snapshot (docs/avro.md)",
+        )
 
 
 def check_refused(subject: str, found: TopicSamples) -> Iterator[Finding]:

@@ -167,7 +167,8 @@ def numeric(
     """
     name = field or camel(column)
     exact = f"{name}Exact"
-    is_printed = re.compile(rf"-?\d{{1,300}}\.\d{{{scale}}}").fullmatch  # any double can hold so many
+    # Any double can hold so many digits. `[0-9]`, since `\d` is all of Unicode's digits, and half as fast.
+    is_printed = re.compile(rf"-?[0-9]{{1,300}}\.[0-9]{{{scale}}}").fullmatch
 
     def write(document: Document, value: Any) -> None:
         as_is = type(value) is str and is_printed(value)
@@ -191,13 +192,21 @@ def text_array(column: str, **options: Any) -> Column:
     def convert(value: Any) -> list[str]:
         if type(value) is not list:
             raise ValueError(f"expected an array of text, got {shown(value)}")
-        members = [member for member in value if member is not None]
-        for member in members:
+        for member in value:
             if type(member) is not str:
-                raise ValueError(f"expected an array of text, got the member {shown(member)}")
-        return members
+                return texts_among(value)
+        return value
 
     return one_field(column, "string[]", convert=convert, **options)
+
+
+def texts_among(members: list[Any]) -> list[str]:
+    """The members that are not null. Raises `ValueError` where one is neither null nor text."""
+    texts = [member for member in members if member is not None]
+    for member in texts:
+        if type(member) is not str:
+            raise ValueError(f"expected an array of text, got the member {shown(member)}")
+    return texts
 
 
 def json_of(value: Any) -> Any:

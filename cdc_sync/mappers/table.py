@@ -22,7 +22,9 @@ from cdc_sync.schema import Collection, Field
 
 __all__ = ["TableMapper", "id_text"]
 
-REMOVES: Final = frozenset({Operation.DELETE, Operation.TOMBSTONE})
+CREATE: Final = Operation.CREATE
+DELETE: Final = Operation.DELETE
+TOMBSTONE: Final = Operation.TOMBSTONE
 SKIPPED: Final = {Operation.TRUNCATE: Skip("truncate"), Operation.MESSAGE: Skip("message")}
 
 
@@ -75,7 +77,7 @@ class TableMapper:
     def map(self, event: ChangeEvent) -> DocumentChange | Skip:
         """The change of one document that this event asks for. Raises `MappingError`."""
         operation, row = event.operation, event.after
-        if row is None or operation in REMOVES:
+        if row is None or operation is DELETE or operation is TOMBSTONE:
             return self._without_row(event)
         document_id = row[self._key_at[0]]
         if self._is_compound or type(document_id) is not str or not document_id or self._identity:
@@ -83,10 +85,9 @@ class TableMapper:
         gone = self._soft_delete_at is not None and row[self._soft_delete_at] not in NO_VALUE
         if gone and self._live_field is None:
             return Delete(self.collection.name, document_id)
-        document: Document = {"id": document_id}
         unseen: list[Column] = []
         try:
-            self._fill(document, row, unseen)
+            document = self._fill(document_id, row, unseen)
         except ValueError as error:
             raise self._blamed(document_id, row, error) from error
         if self._live_field is not None:
@@ -98,7 +99,7 @@ class TableMapper:
     def _partial(self, document: Document, unseen: Sequence[Column], operation: Operation) -> Upsert:
         """A change that keeps what the event could not see. Raises `MappingError` for a new row."""
         keep = tuple(name for column in unseen for name in column.owns)
-        if operation is Operation.CREATE:
+        if operation is CREATE:
             raise MappingError(
                 f"{self.table} {document['id']}: a new row (changed primary key) whose {', '.join(keep)} "
                 "are not in the log: set REPLICA IDENTITY FULL, or read it again by incremental snapshot"
@@ -115,7 +116,7 @@ class TableMapper:
         return MappingError(f"{self.table} {document_id}: {error}")
 
     def _without_row(self, event: ChangeEvent) -> DocumentChange | Skip:
-        if event.operation not in REMOVES:
+        if event.operation is not DELETE and event.operation is not TOMBSTONE:
             return SKIPPED[event.operation]
         key = event.key or {}
         return Delete(self.collection.name, self._id([key.get(name) for name in self.key]))

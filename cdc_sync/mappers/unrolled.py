@@ -14,8 +14,8 @@ from cdc_sync.model import ABSENT, UNAVAILABLE, Document, Row
 
 __all__ = ["NO_VALUE", "Fill", "fill_one", "unrolled"]
 
-Fill = Callable[[Document, Row, list[Column]], None]
-"""Fills a document from a row, and appends the columns that the event could not see. Raises `ValueError`."""
+Fill = Callable[[str, Row, list[Column]], Document]
+"""The document of a row, by its id; appends the columns that the event could not see. Raises `ValueError`."""
 
 NO_VALUE: Final = (None, ABSENT)
 ORDINARY: Final = frozenset({str, int, float, bool, list})
@@ -51,33 +51,53 @@ def unrolled(columns: Sequence[Column], place_of: Mapping[str, int]) -> Fill:
     The text that is executed has only our own words, numbers and field names as literals in it.
     """
     known: dict[str, Any] = {"fill_one": fill_one, "ORDINARY": ORDINARY}
-    lines = ["def fill(document, row, unseen):"]
-    values = ", ".join(f"v{n}" for n in range(len(place_of)))
-    lines.append(f"    {values}, = row")
+    ways = {n: [f"v{place_of[name]}" for name in column.names] for n, column in enumerate(columns)}
     for n, column in enumerate(columns):
-        mine = [f"v{place_of[name]}" for name in column.names]
         known |= {f"column{n}": column, f"convert{n}": column.convert, f"write{n}": column.write}
         known[f"passes{n}"] = column.passes
-        slow = f"fill_one(document, ({', '.join(mine)},), column{n}, unseen)"
-        lines += [f"    {line}" for line in written_out(column, n, mine[0], slow)]
-    exec("\n".join(lines), known)  # noqa: S102
+    at_once = {n: columns[n] for n in ways if columns[n].passes is not None and columns[n].required}
+    lines = ["def fill(document_id, row, unseen):"]
+    lines.append(f"    {', '.join(f'v{n}' for n in range(len(place_of)))}, = row")
+    lines += indented(written_at_once(at_once, ways))
+    for n, column in enumerate(columns):
+        if n not in at_once:
+            lines += indented(written_out(column, n, ways[n]))
+    exec("\n".join([*lines, "    return document"]), known)  # noqa: S102
     fill: Fill = known["fill"]
     return fill
 
 
-def written_out(column: Column, n: int, value: str, slow: str) -> list[str]:
+def written_at_once(columns: Mapping[int, Column], values: Mapping[int, Sequence[str]]) -> list[str]:
+    """The lines for the columns that are always there and pass as they are: one display, no store each."""
+    tests = " and ".join(f"type({values[n][0]}) is passes{n}" for n in columns)
+    members = "".join(f", {column.owns[0]!r}: {values[n][0]}" for n, column in columns.items())
+    return [
+        f"if {tests or True}:",
+        f"    document = {{'id': document_id{members}}}",
+        "else:",
+        "    document = {'id': document_id}",
+        *indented([slow(n, values[n]) for n in columns]),
+    ]
+
+
+def written_out(column: Column, n: int, values: Sequence[str]) -> list[str]:
     """The lines for one column: the ordinary value first, everything else by `fill_one`."""
-    field = repr(column.owns[0])
+    field, value = repr(column.owns[0]), values[0]
     if column.compute is not None:
-        return [slow]
+        return [slow(n, values)]
     if column.passes is not None:
         quick = [f"document[{field}] = {value}"]
-        return [f"if type({value}) is passes{n}:", *indented(quick), "else:", *indented([slow])]
+        return [f"if type({value}) is passes{n}:", *indented(quick), "else:", *indented([slow(n, values)])]
     if column.write is not None:
         quick = [f"write{n}(document, {value})"]
     else:
         quick = [f"found = convert{n}({value})", "if found is not None:", f"    document[{field}] = found"]
-    return [f"if type({value}) in ORDINARY:", *indented(quick), "else:", *indented([slow])]
+    return [f"if type({value}) in ORDINARY:", *indented(quick), "else:", *indented([slow(n, values)])]
+
+
+def slow(n: int, values: Sequence[str]) -> str:
+    """The line for a column whose value may be anything."""
+    return f"fill_one(document, ({', '.join(values)},), column{n}, unseen)"
 
 
 def indented(lines: Sequence[str]) -> list[str]:

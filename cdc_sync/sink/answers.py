@@ -12,7 +12,7 @@ from cdc_sync.errors import SinkAmbiguous, SinkMisconfigured, SinkUnavailable, T
 from cdc_sync.model import Document
 from cdc_sync.sink.requests import LineError
 
-__all__ = ["Answer", "failure", "import_lines", "message_of", "stored_documents"]
+__all__ = ["Answer", "failure", "import_lines", "message_of", "queued_writes", "stored_documents"]
 
 SUCCESS: Final = b'{"success":true}'
 NOT_TAKEN: Final = (
@@ -97,3 +97,11 @@ def stored_documents(answer: Answer) -> list[Document]:
         return [decode(line) for line in answer.body.split(b"\n") if line]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SinkUnavailable(f"export: the answer is not JSONL: {error}") from error
+
+
+def queued_writes(answer: Answer) -> int | None:
+    """How many writes wait inside Typesense, from its `/stats.json` (1.2); None where it does not say."""
+    try:
+        return int(decode(answer.body)["pending_write_batches"]) if answer.status == 200 else None
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
+        return None

@@ -8,7 +8,7 @@ by itself goes alone and in pure ASCII, which may be cut anywhere.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -19,25 +19,37 @@ __all__ = ["MAX_BODY_BYTES", "chunked", "import_bodies"]
 
 MAX_BODY_BYTES: Final = 190_000
 
-encode = msgspec.json.Encoder().encode
+TOGETHER: Final = 32
+"""Documents that are encoded by one call: half the cost of one by one (measured)."""
+
+encode_lines = msgspec.json.Encoder().encode_lines
 
 
-def import_bodies(documents: Iterable[Document]) -> Iterator[tuple[bytes, int]]:
-    """JSONL bodies in the order of the documents, each with the number of its lines."""
-    lines: list[bytes] = []
-    size = 0
-    for document in documents:
-        line = encode(document)
-        if size + len(line) >= MAX_BODY_BYTES and lines:
-            yield b"\n".join(lines), len(lines)
-            lines, size = [], 0
-        if len(line) >= MAX_BODY_BYTES:
-            yield ascii_json(line), 1
-            continue
-        lines.append(line)
-        size += len(line) + 1
-    if lines:
-        yield b"\n".join(lines), len(lines)
+def import_bodies(documents: Sequence[Document]) -> Iterator[tuple[bytes, int]]:
+    """JSONL bodies in the order of the documents, each with the number of its lines, as full as may be.
+
+    Documents are encoded some at a time; where those do not fit any more, their halves are tried.
+    """
+    parts: list[bytes] = []
+    size, count = 0, 0
+    left = [documents[n : n + TOGETHER] for n in reversed(range(0, len(documents), TOGETHER))]
+    while left:
+        some = left.pop()
+        lines = encode_lines(some)
+        if size + len(lines) <= MAX_BODY_BYTES:  # and the last line feed is not sent
+            parts.append(lines)
+            size, count = size + len(lines), count + len(some)
+        elif len(some) > 1:
+            half = len(some) // 2
+            left += (some[half:], some[:half])
+        elif parts:
+            yield b"".join(parts)[:-1], count
+            parts, size, count = [], 0, 0
+            left.append(some)
+        else:
+            yield ascii_json(lines[:-1]), 1
+    if parts:
+        yield b"".join(parts)[:-1], count
 
 
 def ascii_json(line: bytes) -> bytes:

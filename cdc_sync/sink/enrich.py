@@ -86,7 +86,9 @@ def converge(
             patch = difference(enrichment.part_of(document), enrichment.of(rows[parent]))
             if patch:
                 patches[parent] = {"id": parent, **patch}
-        errors = yield from import_documents(enrichment.parent, "update", list(patches.values()))
+        errors = yield from import_documents(
+            enrichment.parent, "update", list(patches.values()), is_derived=True
+        )
         refused |= {p: error for p, error in errors.items() if not error.is_missing_document}
         unsure = patches.keys() - refused.keys()
     raise SinkUnavailable(

@@ -54,6 +54,7 @@ def complete(upsert: Upsert, stored: Document | None) -> Document | Rejection:
             f"{', '.join(upsert.keep)} are not in the log (unchanged large values), and there is no document "
             f"{upsert.id!r} to take them from: set REPLICA IDENTITY FULL on the table, or read the row again "
             "by incremental snapshot",
+            is_incomplete=True,
         )
     kept = {name: value for name, value in stored.items() if field_matches(name, upsert.keep)}
     return {**upsert.document, **kept}

@@ -44,11 +44,16 @@ class ReadByLookup(Struct, frozen=True):
 
 
 class Import(Struct, frozen=True):
-    """Write documents, in this order. Answer: `list[LineError | None]`, one a document."""
+    """Write documents, in this order. Answer: `list[LineError | None]`, one a document.
+
+    `is_derived`: what is written is a function of what is stored, read again afterwards until nothing
+    differs. So anybody may write it at any time, whoever owns the partitions.
+    """
 
     collection: str
     action: Literal["upsert", "update"]
     documents: Sequence[Document]
+    is_derived: bool = False
 
 
 class Delete(Struct, frozen=True):
@@ -108,7 +113,11 @@ def read_by_lookup(
 
 
 def import_documents(
-    collection: str, action: Literal["upsert", "update"], documents: Sequence[Document]
+    collection: str,
+    action: Literal["upsert", "update"],
+    documents: Sequence[Document],
+    *,
+    is_derived: bool = False,
 ) -> Generator[Request, Any, dict[str, LineError]]:
     """Write them; the permanent errors by document id.
 
@@ -117,7 +126,7 @@ def import_documents(
     """
     if not documents:
         return {}
-    answers: list[LineError | None] = yield Import(collection, action, documents)
+    answers: list[LineError | None] = yield Import(collection, action, documents, is_derived)
     errors: dict[str, LineError] = {}
     suspects: list[Document] = []
     for document, error in zip(documents, answers, strict=True):
@@ -131,5 +140,5 @@ def import_documents(
             errors[document["id"]] = error
     half = (len(suspects) + 1) // 2
     for part in (suspects[:half], suspects[half:]):
-        errors |= yield from import_documents(collection, action, part)
+        errors |= yield from import_documents(collection, action, part, is_derived=is_derived)
     return errors

@@ -27,10 +27,10 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """Kafka, Connect with Debezium, and PostgreSQL; stopped at the end, also after SIGTERM."""
+    """Kafka, Connect with Debezium, PostgreSQL and a schema registry; stopped at the end."""
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        parts = Stack()
+        parts = Stack(avro=True)
         parts.start()
     except Unavailable as error:
         skip_unless_ci(f"a real part is missing: {error}")

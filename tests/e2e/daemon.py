@@ -19,7 +19,7 @@ from tools.stack.rest import Refused, request
 
 from .shared import PROJECT
 
-__all__ = ["Daemon", "DaemonFailed"]
+__all__ = ["Daemon", "DaemonFailed", "environment"]
 
 _READY_S = 60.0
 _STOP_S = 30.0
@@ -33,6 +33,17 @@ class DaemonFailed(Exception):
     """
 
 
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a process of ours: no settings but these."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("CDC_SYNC_") or name.startswith(_NOT_OURS)
+    }
+    ours = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "CDC_SYNC_LOG__FORMAT": "json"}
+    return {**inherited, **ours, **settings}
+
+
 class Daemon:
     """One process. `settings` are the variables of `interface.md`; the HTTP port is chosen here.
 
@@ -43,16 +54,8 @@ class Daemon:
         self.port = free_port()
         self.log = log
         self._arguments = list(arguments)
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("CDC_SYNC_") or name.startswith(_NOT_OURS)
-        }
         self._environment = {
-            **inherited,
-            "PYTHONUNBUFFERED": "1",
-            "CDC_SYNC_LOG__FORMAT": "json",
-            **settings,
+            **environment(settings),
             "CDC_SYNC_HTTP__HOST": "127.0.0.1",
             "CDC_SYNC_HTTP__PORT": str(self.port),
         }
@@ -95,7 +98,8 @@ class Daemon:
     def stop(self) -> int:
         """SIGTERM.
 
-        Its exit code. Raises: DaemonFailed when it takes longer than the promised 30 s.
+        Its exit code. Raises: DaemonFailed when it takes longer than the promised 30 s, with the stacks
+        of its threads.
         """
         if self._process is None:
             return 0
@@ -105,7 +109,8 @@ class Daemon:
             try:
                 self._process.wait(_STOP_S)
             except subprocess.TimeoutExpired as error:
-                self.kill()
+                self._process.send_signal(signal.SIGABRT)  # faulthandler writes where it is
+                self._process.wait()
                 raise DaemonFailed(f"it did not stop within {_STOP_S:.0f} s\n{self.tail()}") from error
         return self._process.returncode
 
@@ -122,6 +127,11 @@ class Daemon:
     def resume(self) -> None:
         """SIGCONT after `suspend`."""
         os.kill(self.pid, signal.SIGCONT)
+
+    @property
+    def exit_code(self) -> int | None:
+        """What it ended with; negative for a signal, None while it runs or has never run."""
+        return None if self._process is None else self._process.poll()
 
     def is_running(self) -> bool:
         """Whether the process is there."""
@@ -142,7 +152,8 @@ class Daemon:
         Empty when there are none yet.
         """
         sums: dict[str, float] = defaultdict(float)
-        for family in text_string_to_metric_families(self.ask("/metrics")[1]):
+        status, text = self.ask("/metrics")
+        for family in text_string_to_metric_families(text if status == 200 else ""):
             for sample in family.samples:
                 if sample.name == name:
                     sums[sample.labels.get(label, "")] += sample.value

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
-import time
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tools.stack import LocalProcess
 from tools.stack.layout import free_port
-from tools.stack.rest import Refused, request
+from tools.stack.ledger import Ledger
+from tools.stack.part import Command
+from tools.stack.rest import request
 
 from .compare import Server
 from .shared import PROJECT
 
-__all__ = ["real_server", "standin"]
+__all__ = ["real_server", "real_server_url", "standin", "standin_part"]
 
 _READY_S = 30.0
 
@@ -29,39 +30,44 @@ _READY_S = 30.0
 @contextmanager
 def standin(folder: Path) -> Iterator[Server]:
     """A stand-in of its own, empty, on a free loopback port."""
-    server = Server(f"http://127.0.0.1:{free_port()}", "e2e-key")
-    port = server.url.rpartition(":")[2]
-    command = [
-        sys.executable,
-        "-m",
-        "cdc_sync.typesense_standin",
-        "--port",
-        port,
-        "--api-key",
-        server.api_key,
-    ]
-    log = folder / "typesense.log"
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=PROJECT,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    server, part = standin_part(folder)
+    part.start()
     try:
-        _wait_healthy(server, process, log)
+        part.wait_ready()
         yield server
     finally:
-        process.kill()
-        process.wait()
+        part.kill()
+
+
+def standin_part(folder: Path, *, data: Path | None = None) -> tuple[Server, LocalProcess]:
+    """A stand-in that is not started yet; with `data` it keeps its documents there over a restart."""
+    port = free_port()
+    server = Server(f"http://127.0.0.1:{port}", "e2e-key")
+    command = [sys.executable, "-m", "cdc_sync.typesense_standin", "--port", str(port)]
+    command += ["--api-key", server.api_key]
+    if data is not None:
+        command += ["--data-dir", str(data)]
+    part = LocalProcess(
+        "typesense",
+        server.url,
+        Command(command, PROJECT),
+        lambda: server.get("/health"),
+        ledger=Ledger(folder),
+        log=folder / "typesense.log",
+        deadline_s=_READY_S,
+    )
+    return server, part
+
+
+def real_server_url() -> str | None:
+    """Where the real Typesense is that the environment names; None without."""
+    return os.environ.get("CDC_SYNC_TEST_TYPESENSE_URL") or None
 
 
 def real_server() -> Server | None:
     """The Typesense that `CDC_SYNC_TEST_TYPESENSE_URL` names, emptied; None without."""
-    url = os.environ.get("CDC_SYNC_TEST_TYPESENSE_URL")
-    if not url:
+    url = real_server_url()
+    if url is None:
         return None
     server = Server(url.rstrip("/"), os.environ["CDC_SYNC_TEST_TYPESENSE_API_KEY"])
     aliases = json.loads(server.get("/aliases"))["aliases"]
@@ -75,15 +81,3 @@ def real_server() -> Server | None:
 def _delete(server: Server, path: str) -> None:
     headers = {"X-TYPESENSE-API-KEY": server.api_key}
     request(server.url + path, method="DELETE", headers=headers, timeout_s=60)
-
-
-def _wait_healthy(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + _READY_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            server.get("/health")
-        except (OSError, Refused):
-            time.sleep(0.05)
-        else:
-            return
-    raise RuntimeError(f"the stand-in did not start:\n{log.read_text(errors='replace')[-2000:]}")

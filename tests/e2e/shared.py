@@ -14,10 +14,10 @@ PROJECT: Final = Path(__file__).resolve().parents[2]
 SHARED: Final = Path(os.environ.get("CDC_SYNC_SHARED", PROJECT.parent / "shared"))
 
 
-def seeds(usual: int) -> list[int]:
-    """The seeds of a random test: the usual one, or those of `CDC_SYNC_TEST_SEEDS` (`1,2,3`)."""
+def seeds(*usual: int) -> list[int]:
+    """The seeds of a random test: the usual ones, or those of `CDC_SYNC_TEST_SEEDS` (`1,2,3`)."""
     given = os.environ.get("CDC_SYNC_TEST_SEEDS")
-    return [int(seed) for seed in given.split(",")] if given else [usual]
+    return [int(seed) for seed in given.split(",")] if given else list(usual)
 
 
 def skip_unless_ci(reason: str) -> NoReturn:

@@ -30,7 +30,7 @@ class Listener:
 
     def on_revoked(self, partitions: Collection[Partition], lost: bool) -> None: ...
 
-    def on_committed(self, offsets: Mapping[Partition, int]) -> None:
+    def on_committed(self, offsets: Mapping[Partition, int], asked_at: float) -> None:
         self.committed |= offsets
 
 

@@ -51,13 +51,15 @@ class Workload:
         is_full: bool = False,
         poison: int = 0,
         pace_s: float = 0.0,
+        max_rows: int | None = None,
     ) -> None:
-        """`poison` is how many poison rows may be made at most."""
+        """`poison` is how many poison rows may be made at most; a table with `max_rows` grows no more."""
         self.random = Random(seed)
         self.may_be_dead_lettered: set[tuple[str, str]] = set()
         self._is_full = is_full
         self._poison_left = poison
         self._pace_s = pace_s
+        self._max_rows = max_rows
         self._serial = 0
         self._first = psycopg.connect(conninfo, autocommit=True)
         self._second = psycopg.connect(conninfo, autocommit=True)
@@ -164,6 +166,9 @@ class Workload:
         chosen[0](connection, self._table())
 
     def _insert(self, connection: Connection, table: str) -> None:
+        if self._max_rows is not None and len(self._rows[table]) >= self._max_rows:
+            self._delete(connection, table)
+            return
         self._insert_as(connection, table, self._fresh_id(table))
 
     def _insert_as(

@@ -6,6 +6,8 @@ Database, connector, topics, search server, daemons; and its final judgement.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -20,10 +22,12 @@ from tools.stack import Connectors, Stack, Topics, drop_slot
 from tools.stack.seller import TABLES, connector_config, create_database, drop_database
 from tools.stack.signals import signal_by_kafka, signal_by_table, snapshot_request
 
+from .avro import decoded_key
 from .compare import Allowed, Server, compare_all
-from .daemon import Daemon
+from .daemon import Daemon, environment
 from .oracle import expected_collections
 from .quiet import NotQuiet, wait_settled, wait_streamed
+from .shared import PROJECT
 
 __all__ = ["MakeWorld", "World"]
 
@@ -43,11 +47,13 @@ class World:
         self.folder = folder
         self.group = f"{self.name}-group"
         self.dlq_topic = f"{self.prefix}.cdc.dlq"
+        self.control_topic = f"{self.prefix}.cdc.control"
         self.connectors = Connectors(stack.connect.address)
         self.conninfo = create_database(stack, self.name)
         self.daemons: list[Daemon] = []
         self.may_be_dead_lettered: set[tuple[str, str]] = set()
         self._has_connector = False
+        self._uses_registry = False
 
     @cached_property
     def server(self) -> Server:
@@ -58,6 +64,11 @@ class World:
     def table_topics(self) -> list[str]:
         """The seven change topics."""
         return [f"{self.prefix}.public.{table}" for table in TABLES]
+
+    @property
+    def registry_url(self) -> str:
+        """Where the schema registry answers; empty where there is none."""
+        return self.stack.registry.address if self.stack.registry is not None else ""
 
     @property
     def signal_topic(self) -> str:
@@ -85,7 +96,14 @@ class World:
         if create_topics:
             self.topics.create(self.table_topics, partitions=3, config={"cleanup.policy": "compact"})
         config = connector_config(self.stack, database=self.name, prefix=self.prefix, overrides=overrides)
+        self._uses_registry |= any(name.endswith("schema.registry.url") for name in config)
         self._has_connector = True
+        self.connectors.register(self.name, config, self.conninfo)
+
+    def reconfigure_connector(self, overrides: Mapping[str, str | None]) -> None:
+        """Give the running connector other settings; returns when it streams again."""
+        config = connector_config(self.stack, database=self.name, prefix=self.prefix, overrides=overrides)
+        self._uses_registry |= any(name.endswith("schema.registry.url") for name in config)
         self.connectors.register(self.name, config, self.conninfo)
 
     def wait_streaming(self, *, deadline_s: float = 90.0) -> None:
@@ -94,24 +112,40 @@ class World:
 
     def start_daemon(self, *, ready: bool = True, **settings: str) -> Daemon:
         """One more replica; `settings` are added to what every replica gets."""
-        daemon = Daemon(
-            {
-                "CDC_SYNC_KAFKA__BOOTSTRAP_SERVERS": self.stack.broker.address,
-                "CDC_SYNC_KAFKA__GROUP_ID": self.group,
-                "CDC_SYNC_KAFKA__TOPIC_PREFIX": f"{self.prefix}.public",
-                "CDC_SYNC_KAFKA__DLQ_TOPIC": self.dlq_topic,
-                # Short, so that a killed member is given up soon and a new topic is found soon.
-                "CDC_SYNC_KAFKA__SESSION_TIMEOUT_MS": "6000",
-                "CDC_SYNC_KAFKA__EXTRA": json.dumps({"topic.metadata.refresh.interval.ms": 1000}),
-                "CDC_SYNC_TYPESENSE__URL": self.server.url,
-                "CDC_SYNC_TYPESENSE__API_KEY": self.server.api_key,
-                **settings,
-            },
-            self.folder / f"daemon-{len(self.daemons)}.log",
-        )
+        log = self.folder / f"daemon-{len(self.daemons)}.log"
+        daemon = Daemon({**self.settings, **settings}, log)
         self.daemons.append(daemon)
         daemon.start(ready=ready)
         return daemon
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What every process of this world is told; of the registry only where its connector uses one."""
+        registry = {"CDC_SYNC_SCHEMA_REGISTRY__URL": self.registry_url} if self._uses_registry else {}
+        return registry | {
+            "CDC_SYNC_KAFKA__BOOTSTRAP_SERVERS": self.stack.broker.address,
+            "CDC_SYNC_KAFKA__GROUP_ID": self.group,
+            "CDC_SYNC_KAFKA__TOPIC_PREFIX": f"{self.prefix}.public",
+            "CDC_SYNC_KAFKA__DLQ_TOPIC": self.dlq_topic,
+            "CDC_SYNC_KAFKA__CONTROL_TOPIC": self.control_topic,
+            # Short, so that a killed member is given up soon and a new topic is found soon.
+            "CDC_SYNC_KAFKA__SESSION_TIMEOUT_MS": "6000",
+            "CDC_SYNC_KAFKA__EXTRA": json.dumps({"topic.metadata.refresh.interval.ms": 1000}),
+            "CDC_SYNC_TYPESENSE__URL": self.server.url,
+            "CDC_SYNC_TYPESENSE__API_KEY": self.server.api_key,
+        }
+
+    def command(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
+        """`cdc-sync` with these arguments, started; its output is read by `communicate`."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "cdc_sync", *arguments],
+            cwd=PROJECT,
+            env=environment({**self.settings, **settings}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def close(self) -> None:
         """Stop the daemons and remove what this world left on the servers."""
@@ -189,7 +223,12 @@ class World:
 
     def named_rows(self) -> set[tuple[str, str]]:
         """Table and id of every row that a dead letter is about."""
-        return {letter_row(letter) for letter in self.letters()}
+        return {self.row_of(letter) for letter in self.letters()}
+
+    def differences(self) -> list[str]:
+        """Where an index at rest is not the function of the database, whatever was dead-lettered."""
+        expected = expected_collections(self.conninfo)
+        return [str(differs) for differs in compare_all(self.server, expected, Allowed())]
 
     def judge(
         self,
@@ -205,29 +244,42 @@ class World:
         self.may_be_dead_lettered |= may_be_dead_lettered or set()
         self.settle()
         letters = self.letters()
-        named = {letter_row(letter) for letter in letters}
+        named = {self.row_of(letter) for letter in letters}
         unexpected = named - self.may_be_dead_lettered
         assert not unexpected, "\n".join(
-            describe(letter) for letter in letters if letter_row(letter) in unexpected
+            describe(letter) for letter in letters if self.row_of(letter) in unexpected
         )
         allowed = Allowed(frozenset(named), exact_decimals=exact_decimals)
         differences = compare_all(self.server, expected_collections(self.conninfo), allowed)
         assert not differences, "\n" + "\n".join(map(str, differences))
         self._check_accounting()
 
+    def row_of(self, letter: Message) -> tuple[str, str]:
+        """Table and id of the row that a dead letter is about; the id is empty for a message without key."""
+        topic = letter_header(letter, "__connect.errors.topic")
+        raw = letter.key()
+        if raw is None:
+            return topic.rpartition(".")[2], ""
+        key = decoded_key(raw, self.registry_url)
+        return topic.rpartition(".")[2], str(key["id"])
+
     def _check_accounting(self) -> None:
-        """Consumed = the sum of all outcomes, by table, for each running replica."""
-        for daemon in self.daemons:
-            if not daemon.is_running():
-                continue
-            deadline = time.monotonic() + _ACCOUNTING_S
-            while True:
-                consumed = daemon.metric("cdc_sync_events_consumed_total")
-                outcomes = daemon.metric("cdc_sync_events_total")
-                if consumed == outcomes or time.monotonic() > deadline:
-                    break
-                time.sleep(0.1)
-            assert consumed == outcomes
+        """Each running replica accounts for all it has consumed."""
+        problems = [text for d in self.daemons if d.is_running() for text in self.account(d)]
+        assert not problems, problems
+
+    def account(self, daemon: Daemon) -> list[str]:
+        """What does not add up: consumed = the sum of all outcomes, by table, and no span was wrong."""
+        deadline = time.monotonic() + _ACCOUNTING_S
+        while True:
+            consumed = daemon.metric("cdc_sync_events_consumed_total")
+            outcomes = daemon.metric("cdc_sync_events_total")
+            if consumed == outcomes or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        problems = [] if consumed == outcomes else [f"consumed {consumed} and accounted for {outcomes}"]
+        errors = sum(daemon.metric("cdc_sync_accounting_errors_total").values())
+        return [*problems, f"cdc_sync_accounting_errors_total is {errors:.0f}"] if errors else problems
 
     def _check_daemons(self) -> None:
         if not any(daemon.is_running() for daemon in self.daemons):
@@ -236,19 +288,6 @@ class World:
 
 MakeWorld = Callable[[], World]
 """Makes one more world, which ends with the test."""
-
-
-def letter_row(letter: Message) -> tuple[str, str]:
-    """Table and id of the row that a dead letter is about.
-
-    The id is empty for a message without key.
-    """
-    topic = letter_header(letter, "__connect.errors.topic")
-    key = letter.key()
-    if key is None:
-        return topic.rpartition(".")[2], ""
-    decoded = json.loads(key)
-    return topic.rpartition(".")[2], str(decoded.get("payload", decoded)["id"])
 
 
 def letter_header(letter: Message, name: str) -> str:
@@ -261,4 +300,7 @@ def letter_header(letter: Message, name: str) -> str:
 def describe(letter: Message) -> str:
     """One line about a letter."""
     reason = letter_header(letter, "__connect.errors.exception.message")
-    return f"dead letter of {letter_row(letter)}: {reason}"
+    where = "/".join(
+        letter_header(letter, f"__connect.errors.{part}") for part in ("topic", "partition", "offset")
+    )
+    return f"dead letter of {where}: {reason}"

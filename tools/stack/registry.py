@@ -1,4 +1,4 @@
-"""Apicurio Registry with its Confluent-compatible interface; all in memory, lost at its end."""
+"""Apicurio Registry with its Confluent-compatible interface; what it holds survives a restart."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ def registry(run: Path, ledger: Ledger) -> LocalProcess:
     folder = jars.registry()
     runner = next(folder.rglob("*-runner.jar"))
     port = free_port()
+    data = run / "registry"
+    data.mkdir(exist_ok=True)
     url = f"http://127.0.0.1:{port}/apis/ccompat/v7"
     arguments = [
         packages.java(),
@@ -26,6 +28,7 @@ def registry(run: Path, ledger: Ledger) -> LocalProcess:
         f"-Dquarkus.http.port={port}",
         "-Dapicurio.storage.kind=sql",
         "-Dapicurio.storage.sql.kind=h2",
+        f"-Dapicurio.datasource.url=jdbc:h2:file:{data / 'schemas'}",
         "-Dquarkus.log.console.color=false",
         "-jar",
         str(runner),
