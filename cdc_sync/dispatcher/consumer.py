@@ -345,6 +345,8 @@ class GroupMember:
         if not lost and self._source is not None:
             self._source.commit(self._offsets.committable(), wait=True)
         self._offsets.revoke(partitions)
+        for topic, number in partitions:
+            self._meters.set("lag_records", 0, self._service, topic, str(number))  # its next owner says
 
 
 async def drain(lanes: Sequence[Lane], timeout_s: float) -> bool:

@@ -52,12 +52,12 @@ def test_a_service_that_there_is_not_is_one_line(capsys: pytest.CaptureFixture[s
     assert error.count("\n") == 1
 
 
-def command(*arguments: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    """`cdc-sync` in a process of its own, with no settings but these."""
+def python(*arguments: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Python in a process of its own, with no settings but these."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CDC_SYNC_")}
     environment |= {f"CDC_SYNC_{name}": value for name, value in (BASE | settings).items()}
     return subprocess.run(
-        [sys.executable, "-m", "cdc_sync", *arguments],
+        [sys.executable, *arguments],
         env=environment,
         cwd=folder,
         capture_output=True,
@@ -136,7 +136,9 @@ def test_a_port_that_is_taken_is_one_line_and_2(tmp_path: Path) -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        done = command(
+        done = python(
+            "-m",
+            "cdc_sync",
             "dispatcher",
             "run",
             folder=tmp_path,
@@ -159,28 +161,14 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def without_libraries(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CDC_SYNC_")}
-    environment |= {f"CDC_SYNC_{name}": value for name, value in (BASE | settings).items()}
-    return subprocess.run(
-        [sys.executable, "-c", WITHOUT, *arguments],
-        env=environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize("arguments", [("catalog", "--asyncapi"), ("config",), ("run", "--help")])
 def test_the_daemon_needs_none_of_the_libraries(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    done = without_libraries(tmp_path, *arguments)
+    done = python("-c", WITHOUT, *arguments, folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_without_its_libraries_the_dispatcher_says_what_to_install(tmp_path: Path) -> None:
-    done = without_libraries(tmp_path, "dispatcher", "run")
+    done = python("-c", WITHOUT, "dispatcher", "run", folder=tmp_path)
     assert done.returncode == 2
     assert "install cdc-sync[dispatcher]" in done.stderr
     assert done.stderr.count("\n") == 1
