@@ -63,7 +63,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "placeholders are written as values",
-        "decoder.py",
+        "decoder/json.py",
         "            after = self._placeholder.marked(after, self._key)\n",
         "            pass\n",
     ),
@@ -179,8 +179,8 @@ MUTANTS: Final = (
     Mutant(
         "the earlier change wins",
         "compaction.py",
-        "pending.change = fold(pending.change, change)",
-        "pending.change = fold(change, pending.change)",
+        "fold(self.change, asked.change)  #",
+        "fold(asked.change, self.change)  #",
     ),
     Mutant(
         "deletes are made one batch late",
@@ -193,7 +193,7 @@ MUTANTS: Final = (
     Mutant(
         "a refused fold is not taken apart",
         "lane.py",
-        "if len(pending.records) == 1:",
+        "if not asked.later:",
         "if True:",
         (MODEL, "tests/test_lane.py"),
     ),

@@ -25,4 +25,4 @@ def test_no_change_can_be_made_of_it(table: str, seed: int) -> None:
     """So it must become a dead letter."""
     key, value = make_poison(Random(seed))
     with pytest.raises(RecordError):
-        CORRIDOR.ask(record(table, key, value))
+        CORRIDOR.change_of(record(table, key, value))
