@@ -30,7 +30,6 @@ LONG_FILES = {
     "tests/test_doctor.py": "a test a judgement",
     "tests/test_sink.py": "one contract for the fake and the server, and what only a server can do wrong",
     "tests/test_mappers.py": "a test a rule of the contract, over seven tables",
-    "tests/test_sink.py": "a contract for two sinks, and what only a server can do",
 }
 
 LONG_FUNCTIONS = {
