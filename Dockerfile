@@ -16,10 +16,12 @@ WORKDIR /src
 COPY requirements/build.lock requirements/
 RUN python -m venv /build && /build/bin/pip install --require-hashes -r requirements/build.lock
 
-# The packages that run: this layer changes only with the lock file.
-COPY requirements/runtime.lock requirements/
+# The packages that run: this layer changes only with the lock file. `--build-arg LOCK=dispatcher` adds those of
+# the attached dispatcher.
+ARG LOCK=runtime
+COPY requirements/runtime.lock requirements/dispatcher.lock requirements/
 RUN python -m venv /opt/cdc-sync \
- && /opt/cdc-sync/bin/pip install --require-hashes --only-binary=:all: -r requirements/runtime.lock
+ && /opt/cdc-sync/bin/pip install --require-hashes --only-binary=:all: -r requirements/${LOCK}.lock
 
 COPY pyproject.toml README.md ./
 COPY cdc_sync cdc_sync

@@ -49,6 +49,9 @@ chaos: $(READY)  ## a campaign of faults against replicas (SEED=17 MINUTES=30; a
 
 bench: $(READY)  ## the daemon beside a bare loop and beside Typesense's raw import, five runs each
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.dispatch
+	$(BIN)/python -m bench.webhooks
+	$(BIN)/python -m bench.fan_out
 
 docs: $(READY)   ## write what is generated: docs/configuration.md, docs/metrics.md, schemas/
 	$(BIN)/python -m cdc_sync.reference
@@ -56,7 +59,8 @@ docs: $(READY)   ## write what is generated: docs/configuration.md, docs/metrics
 lock: $(READY)   ## write the lock files anew from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements/runtime.lock
-	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group dev -o requirements/dev.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --all-extras --group dev -o requirements/dev.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements/dev.lock pyproject.toml --all-extras -o requirements/dispatcher.lock
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -c requirements/dev.lock --group pyproject.toml:build -o requirements/build.lock
 
 clean:           ## remove the virtual environment and what the tools left

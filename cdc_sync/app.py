@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import ssl
 import time
@@ -25,6 +24,7 @@ from cdc_sync.envelope import Placeholder
 from cdc_sync.errors import ConfigError
 from cdc_sync.lane import Lane
 from cdc_sync.lease import Lease
+from cdc_sync.loading import loaded
 from cdc_sync.mappers import ENRICHMENTS, MAPPERS
 from cdc_sync.metrics import Metrics
 from cdc_sync.outbox import Outbox
@@ -53,6 +53,7 @@ __all__ = [
 ]
 
 ENTRY_POINTS = "cdc_sync.mappers"
+MAPPERS_SETTING = "CDC_SYNC_MAPPERS"
 
 
 # What the settings mean ---------------------------------------------------------------------------------
@@ -121,20 +122,9 @@ def load_router(names: tuple[str, ...]) -> Router:
         mapper = checked_mapper(found, f"entry point {point.name}")
         mappers[mapper.table] = mapper
     for name in names:
-        mapper = checked_mapper(loaded(name), f"CDC_SYNC_MAPPERS: {name}")
+        mapper = checked_mapper(loaded(name, MAPPERS_SETTING), f"{MAPPERS_SETTING}: {name}")
         mappers[mapper.table] = mapper
     return Router(mappers.values(), ENRICHMENTS)
-
-
-def loaded(name: str) -> object:
-    """The object that `module:object` names."""
-    module, colon, attribute = name.partition(":")
-    if not colon or not module or module.startswith("."):
-        raise ConfigError(f"CDC_SYNC_MAPPERS: {name!r} is not of the form module:object")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"CDC_SYNC_MAPPERS: cannot load {name}: {error}") from error
 
 
 def checked_mapper(found: object, where: str) -> Mapper:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
-from types import FrameType
+from contextlib import nullcontext
 
 from cdc_sync import __version__
-from cdc_sync.commands import config, demo, dlq, doctor, standin
+from cdc_sync.commands import catalog, config, demo, dispatcher, dlq, doctor, standin
 from cdc_sync.commands.door import (
     DONE,
     FAILED,
@@ -21,9 +18,11 @@ from cdc_sync.commands.door import (
     OneLineParser,
     Subcommands,
     add_command,
+    collect_garbage_rarely,
     kafka_properties,
     one_line,
     started,
+    stop_on_signals,
 )
 from cdc_sync.errors import CdcSyncError, ConfigError
 
@@ -65,13 +64,20 @@ def parser() -> OneLineParser:
     )
     top.add_argument("--version", action="version", version=f"cdc-sync {__version__}")
     commands: Subcommands[OneLineParser] = top.add_subparsers(required=True, metavar="COMMAND")
-    add_command(
+    running = add_command(
         commands,
         "run",
         run,
         summary="run the daemon",
         description="Run the daemon until SIGTERM or SIGINT; what was read is written before it ends.",
     )
+    running.add_argument(
+        "--with-dispatcher",
+        action="store_true",
+        help="run the attached dispatcher in this process, too (see `cdc-sync dispatcher run --help`)",
+    )
+    dispatcher.add_to(commands)
+    catalog.add_to(commands)
     demo.add_to(commands)
     doctor.add_to(commands)
     dlq.add_to(commands)
@@ -80,30 +86,15 @@ def parser() -> OneLineParser:
     return top
 
 
-def run(_: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """`cdc-sync run`."""
     from cdc_sync.app import build
-
-    stop = threading.Event()
-
-    def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
 
     settings = started()
     with kafka_properties():
         app = build(settings)
-        signal.signal(signal.SIGTERM, ask_to_stop)
-        signal.signal(signal.SIGINT, ask_to_stop)
+        stop = stop_on_signals()
         collect_garbage_rarely()
-        app.run(stop)  # the consumer, which has rules of its own about its properties, is made in here
+        with dispatcher.attached(settings, app, stop) if options.with_dispatcher else nullcontext():
+            app.run(stop)  # the consumer, which has rules of its own about its properties, is made in here
     return DONE
-
-
-def collect_garbage_rarely() -> None:
-    """Leave what was made at start alone, and look at young objects 50,000 at a time instead of 700.
-
-    Events make no reference cycles; with the defaults, looking for some took a third of the CPU.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)

@@ -10,17 +10,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, TypeGuard, get_origin
+from typing import Any, TypeGuard, get_origin
 
 from pydantic import (
     Field,
     ValidationError,
-    field_validator,
     model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -28,6 +26,7 @@ from pydantic_settings import (
 )
 from yaml import YAMLError
 
+from cdc_sync.dispatcher_settings import DispatcherSettings
 from cdc_sync.errors import ConfigError
 from cdc_sync.secret_files import checked_key, secret_in
 from cdc_sync.sections import (
@@ -36,6 +35,7 @@ from cdc_sync.sections import (
     HttpSettings,
     KafkaSettings,
     LogSettings,
+    Names,
     SchemaRegistrySettings,
     Section,
     SyncSettings,
@@ -68,16 +68,11 @@ class Settings(BaseSettings):
     dlq: DlqSettings = DlqSettings()
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
-    mappers: Annotated[tuple[str, ...], NoDecode] = Field(
+    dispatcher: DispatcherSettings = DispatcherSettings()
+    mappers: Names = Field(
         (),
         description="Your own mappers, `module:object`, comma-separated; they replace ours of a table.",
     )
-
-    @field_validator("mappers", mode="before")
-    @classmethod
-    def split_mappers(cls, value: Any) -> Any:
-        """Comma-separated text to a tuple."""
-        return tuple(m.strip() for m in value.split(",") if m.strip()) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def check_key(self) -> Settings:

@@ -63,6 +63,7 @@ class Daemon:
         self._group = group
         self._max_turn_s = max_turn_s
         self._shutdown_timeout_s = shutdown_timeout_s
+        self._attached: list[Callable[[], list[str]]] = []
         self._log = get_logger("daemon")
         self._turned_at = time.monotonic()
         self._gauges_at = float("-inf")
@@ -72,6 +73,10 @@ class Daemon:
             is_alive=self.problems_of_life,
             is_ready=self.problems,
         )
+
+    def attach(self, problems: Callable[[], list[str]]) -> None:
+        """Something else runs in this process; it is ready when that has no problems, too."""
+        self._attached.append(problems)
 
     def run(self, stop: threading.Event) -> None:
         """Serve until asked to stop; then what was read is written and committed, and the group left."""
@@ -132,7 +137,7 @@ class Daemon:
             problems.append(str(self._admission.trouble))
         if self._dead_letters.waiting:
             problems.append(f"{self._dead_letters.waiting} dead letters are not stored yet")
-        return problems
+        return problems + [problem for of in self._attached for problem in of()]
 
     def _set_gauges(self, source: KafkaSource) -> None:
         self._pipeline.set_gauges()

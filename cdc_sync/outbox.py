@@ -14,7 +14,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from cdc_sync.model import Headers
 
-__all__ = ["Outbox", "OwnTopic"]
+__all__ = ["Outbox", "OwnTopic", "make_topic"]
 
 MAKE_TOPIC_S: Final = 5.0
 BY_KEY: Final = -1
@@ -147,18 +147,9 @@ class Outbox:
         Where that is not for us to do, the records are sent all the same: the broker may make the topic.
         """
         self._made_topic = True
-        admin = AdminClient(admin_config(self._config))
-        name, partitions, replication_factor, config = self._topic
-        try:
-            if name in admin.list_topics(timeout=MAKE_TOPIC_S).topics:
-                return
-            topic = NewTopic(name, partitions, replication_factor, config=dict(config))
-            admin.create_topics([topic], request_timeout=MAKE_TOPIC_S)[name].result(MAKE_TOPIC_S)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                self._on_trouble(f"{self._what} topic not made", error.args[0].str())
-        except TimeoutError:
-            self._on_trouble(f"{self._what} topic not made", "no answer from the broker")
+        reason = make_topic(self._config, self._topic)
+        if reason is not None:
+            self._on_trouble(f"{self._what} topic not made", reason)
 
     def _delivered(self, parcel: Parcel, error: KafkaError | None, _: Message) -> None:
         self._sent -= 1
@@ -173,6 +164,23 @@ class Outbox:
     def _later(self, reason: str) -> None:
         self._retry_at = self._clock() + self._retry_every_s
         self._on_trouble(f"{self._what} not stored", reason)
+
+
+def make_topic(producer_config: Mapping[str, Any], topic: OwnTopic) -> str | None:
+    """Make a topic that is missing; why that failed, None when it is there."""
+    admin = AdminClient(admin_config(producer_config))
+    name, partitions, replication_factor, config = topic
+    try:
+        if name in admin.list_topics(timeout=MAKE_TOPIC_S).topics:
+            return None
+        new = NewTopic(name, partitions, replication_factor, config=dict(config))
+        admin.create_topics([new], request_timeout=MAKE_TOPIC_S)[name].result(MAKE_TOPIC_S)
+    except KafkaException as error:
+        found: KafkaError = error.args[0]
+        return None if found.code() == KafkaError.TOPIC_ALREADY_EXISTS else found.str()
+    except TimeoutError:
+        return "no answer from the broker"
+    return None
 
 
 def admin_config(config: Mapping[str, Any]) -> dict[str, Any]:

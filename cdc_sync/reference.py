@@ -19,6 +19,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from cdc_sync.config import CONFIG_FILE, PREFIX, Settings, is_section
+from cdc_sync.dispatcher.metrics import DISPATCHER_METRICS
 from cdc_sync.mappers import MAPPERS
 from cdc_sync.metrics import METRICS
 from cdc_sync.metrics import PREFIX as METRIC_PREFIX
@@ -285,7 +286,8 @@ METRICS_HEAD: Final = f"""\
 # Metrics
 
 Served at `/metrics`. Units are in the names. A `table` is the last part of a topic's name; a `lane` is one \
-ordered stream of writes, named by its first collection.
+ordered stream of writes, named by its first collection. Those of the attached dispatcher \
+(`{METRIC_PREFIX}dispatcher_…`) are there where it runs.
 
 | metric | kind | labels | meaning |
 |---|---|---|---|
@@ -295,7 +297,7 @@ ordered stream of writes, named by its first collection.
 def metrics_md() -> str:
     """`docs/metrics.md`."""
     rows = []
-    for metric in METRICS:
+    for metric in (*METRICS, *DISPATCHER_METRICS):
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         meaning = metric.help
         if metric.buckets:

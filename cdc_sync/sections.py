@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -25,6 +26,7 @@ __all__ = [
     "HttpSettings",
     "KafkaSettings",
     "LogSettings",
+    "Names",
     "SchemaRegistrySettings",
     "Section",
     "SyncSettings",
@@ -36,6 +38,15 @@ class Section(BaseModel):
     """One level of settings; unknown names are refused, so that a typing error is not a silent default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def split_names(value: Any) -> Any:
+    """Comma-separated text to a tuple."""
+    return tuple(n.strip() for n in value.split(",") if n.strip()) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_names)]
+"""A list that an environment variable has with commas."""
 
 
 def check_http_url(url: str, *, user_goes_to: str, may_have_path: bool = False) -> None:

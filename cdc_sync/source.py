@@ -123,9 +123,9 @@ class KafkaSource:
         """Deliver an owned partition from this offset on."""
         self._consumer.seek(TopicPartition(partition.topic, partition.number, offset))
 
-    def pause(self, topics: Collection[str]) -> None:
-        """Deliver nothing from exactly these topics, and from all the others again."""
-        wanted = {p for p in self._owned if p.topic in topics} if topics else set()
+    def pause(self, topics: Collection[str], partitions: Collection[Partition] = ()) -> None:
+        """Deliver nothing from exactly these topics and partitions, and from all the others again."""
+        wanted = {p for p in self._owned if p.topic in topics or p in partitions}
         if held := wanted - self._paused:
             self._consumer.pause([TopicPartition(*p) for p in held])
         if freed := (self._paused | self._back) - wanted:

@@ -14,10 +14,27 @@ from cdc_sync.log import get_logger
 from cdc_sync.metrics import Metrics
 from cdc_sync.schema import Collection
 
-__all__ = ["Troubles"]
+__all__ = ["Notices", "Troubles"]
 
 REPEAT_AFTER_S: Final = 60.0
 NUMBER: Final = re.compile(r"\d+")
+
+
+class Notices:
+    """Warnings that are said once, and again after a minute while they are true."""
+
+    def __init__(self, room: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = get_logger(room)
+        self._clock = clock
+        self._said: dict[str, float] = {}
+
+    def say(self, event: str, facts: Mapping[str, Any]) -> None:
+        """The same is no news; nor do durations in a text, which librdkafka's have, make any."""
+        text = NUMBER.sub("#", f"{event} {sorted(facts.items())}")
+        now = self._clock()
+        if now - self._said.get(text, float("-inf")) >= REPEAT_AFTER_S:
+            self._said = {t: at for t, at in self._said.items() if now - at < REPEAT_AFTER_S} | {text: now}
+            self._log.warning(event, **facts)
 
 
 class Troubles:
@@ -25,11 +42,10 @@ class Troubles:
 
     def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
         self._metrics = metrics
-        self._clock = clock
         self._log = get_logger("sink")
         self._kafka = get_logger("kafka")
+        self._notices = Notices("kafka", clock)
         self._registry = get_logger("registry")
-        self._said: dict[str, float] = {}
         self._away: dict[str, type[TransientError]] = {}
         self._lock = Lock()
 
@@ -62,12 +78,8 @@ class Troubles:
         self._registry.info("the schema registry is back")
 
     def kafka_said(self, event: str, facts: Mapping[str, Any]) -> None:
-        """Something at the broker. librdkafka's texts have durations in them, which make no other news."""
-        text = NUMBER.sub("#", f"{event} {sorted(facts.items())}")
-        now = self._clock()
-        if now - self._said.get(text, float("-inf")) >= REPEAT_AFTER_S:
-            self._said = {t: at for t, at in self._said.items() if now - at < REPEAT_AFTER_S} | {text: now}
-            self._kafka.warning(event, **facts)
+        """Something at the broker."""
+        self._notices.say(event, facts)
 
     def truncated(self, topic: str) -> None:
         """A TRUNCATE has no key and no order against other partitions, so nothing is done about it."""

@@ -129,7 +129,7 @@ def test_what_was_said_long_ago_is_forgotten(world: World) -> None:
     for n in range(500):
         world.troubles.kafka_said("broker trouble", {"error": "x" * n})
         world.now += 1
-    assert len(world.troubles._said) <= REPEAT_AFTER_S + 1
+    assert len(world.troubles._notices._said) <= REPEAT_AFTER_S + 1
 
 
 def test_every_truncate_is_said_with_its_cure(world: World) -> None:

@@ -119,6 +119,28 @@ def kafka_findings(
     yield from kafka_checks.check_control(facts, kafka.control_topic)
     yield from kafka_checks.check_group(facts, kafka.client_id, sources)
     yield from message_findings(settings, router, facts, timeout_s=timeout_s, samples=samples)
+    yield from dispatcher_findings(settings, {*facts.topics, *facts.other_topics}, timeout_s=timeout_s)
+
+
+def dispatcher_findings(settings: Settings, present: set[str], *, timeout_s: float) -> Iterator[Finding]:
+    """About the groups that the attached dispatcher joins; its libraries are not needed."""
+    from cdc_sync.app import kafka_config
+    from cdc_sync.dispatcher import catalog
+    from cdc_sync.doctor.broker import group_facts
+    from cdc_sync.doctor.finding import warning
+    from cdc_sync.doctor.kafka_checks import check_foreigners
+
+    chosen = settings.dispatcher
+    for consumer in catalog.consumers():
+        if not {consumer.service, "all"} & set(chosen.services):
+            continue
+        group = group_facts(kafka_config(settings), consumer.group_id, timeout_s=timeout_s)
+        yield from check_foreigners(group, catalog.client_ids(consumer, chosen.ledger_workers))
+        for topic in catalog.topics_of(consumer.service):
+            if topic not in present:
+                yield warning(
+                    f"topic {topic}", f"does not exist; {consumer.service} waits for it", "create it"
+                )
 
 
 def message_findings(

@@ -6,9 +6,13 @@ Everything heavy is imported where it is used, so that `--help` is quick.
 from __future__ import annotations
 
 import argparse
+import gc
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from cdc_sync.errors import ConfigError
@@ -24,12 +28,14 @@ __all__ = [
     "OneLineParser",
     "Subcommands",
     "add_command",
+    "collect_garbage_rarely",
     "kafka_properties",
     "one_line",
     "port",
     "positive",
     "printable",
     "started",
+    "stop_on_signals",
 ]
 
 DONE: Final = 0
@@ -89,6 +95,28 @@ def started() -> Settings:
     settings = load_settings()
     configure_logging(settings.log.level, settings.log.format)
     return settings
+
+
+def stop_on_signals() -> threading.Event:
+    """Set when the process is asked to end."""
+    stop = threading.Event()
+
+    def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, ask_to_stop)
+    signal.signal(signal.SIGINT, ask_to_stop)
+    return stop
+
+
+def collect_garbage_rarely() -> None:
+    """Leave what was made at start alone, and look at young objects 50,000 at a time instead of 700.
+
+    Events make no reference cycles; with the defaults, looking for some took a third of the CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def port(text: str) -> int:

@@ -9,7 +9,14 @@ from cdc_sync.doctor.facts import BrokerFacts, GroupFacts, TopicFacts
 from cdc_sync.doctor.finding import Finding, error, ok, warning
 from cdc_sync.model import Partition
 
-__all__ = ["check_broker", "check_control", "check_dlq", "check_group", "check_topics"]
+__all__ = [
+    "check_broker",
+    "check_control",
+    "check_dlq",
+    "check_foreigners",
+    "check_group",
+    "check_topics",
+]
 
 KAFKA: Final = "kafka"
 PROTOCOLS: Final = "group.coordinator.rebalance.protocols"
@@ -287,3 +294,27 @@ def duration(milliseconds: int) -> str:
         if milliseconds and milliseconds % size == 0:
             return counted(milliseconds // size, unit)
     return f"{milliseconds} ms"
+
+
+def check_foreigners(group: GroupFacts, client_ids: Sequence[str]) -> Iterator[Finding]:
+    """Who is in a group that the dispatcher joins: by their ids, and where they are from."""
+    subject = f"group {group.group_id}"
+    if group.problem:
+        yield ok(subject, f"the broker does not tell who is in it: {group.problem}")
+        return
+    foreign = sorted({f"{m.client_id} at {m.host}" for m in group.members if m.client_id not in client_ids})
+    own = sorted({f"{m.client_id} at {m.host}" for m in group.members if m.client_id in client_ids})
+    if foreign:
+        yield warning(
+            subject,
+            f"foreign members: {listed(foreign)}; the dispatcher takes partitions from them, or they from it",
+            "stop them, or take its service out of CDC_SYNC_DISPATCHER__SERVICES",
+        )
+    if own:
+        yield ok(
+            subject, f"members with its client ids: {listed(own)} (an existing service has the same ids)"
+        )
+    elif not foreign:
+        yield ok(subject, "no member")
+    if not group.committed:
+        yield ok(subject, "nothing is committed: it begins where CDC_SYNC_DISPATCHER__START_AT says")

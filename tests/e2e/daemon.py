@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -45,11 +45,15 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 class Daemon:
-    """One process. `settings` are the variables of `interface.md`; the HTTP port is chosen here."""
+    """One process. `settings` are the variables of `interface.md`; the HTTP port is chosen here.
 
-    def __init__(self, settings: Mapping[str, str], log: Path) -> None:
+    `arguments` follow `cdc-sync`.
+    """
+
+    def __init__(self, settings: Mapping[str, str], log: Path, arguments: Sequence[str] = ("run",)) -> None:
         self.port = free_port()
         self.log = log
+        self._arguments = list(arguments)
         self._environment = {
             **environment(settings),
             "CDC_SYNC_HTTP__HOST": "127.0.0.1",
@@ -68,7 +72,7 @@ class Daemon:
         """Start it; returns when `/readyz` is 200, or at once without `ready`."""
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cdc_sync", "run"],
+                [sys.executable, "-m", "cdc_sync", *self._arguments],
                 cwd=PROJECT,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tools.stack.errors import Unavailable
 
-__all__ = ["java", "maven", "postgresql"]
+__all__ = ["chromium", "java", "maven", "postgresql", "redis_server"]
 
 _TIMEOUT_S = 900
 
@@ -40,6 +40,16 @@ def postgresql() -> Path:
     if found is None:
         raise Unavailable("PostgreSQL is missing (apt-get install postgresql-15)")
     return found
+
+
+def redis_server() -> str:
+    """Redis."""
+    return _program("redis-server", "redis-server")
+
+
+def chromium() -> str:
+    """A browser that runs without a screen."""
+    return _program("chromium", "chromium")
 
 
 def _postgresql() -> Path | None:
