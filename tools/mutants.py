@@ -223,6 +223,12 @@ MUTANTS: Final = (
         (MODEL, "tests/test_errands.py"),
     ),
     Mutant(
+        "a replay that was judged before a rewind is applied before what is read again",
+        "pipeline.py",
+        "if not is_passed or not self._admission",
+        "if not self._admission",
+    ),
+    Mutant(
         "a replay that moved with its partition is forgotten",
         "pipeline.py",
         "            self._desk.again(self._replays.pop(span))",
