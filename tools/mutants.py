@@ -145,6 +145,7 @@ MUTANTS: Final = (
         "pipeline.py",
         "                lane.doubt()\n",
         "                pass\n",
+        (MODEL, "tests/model/test_model.py::test_who_takes_over_sees_what_the_dead_have_sent"),
     ),
     Mutant(
         "a doubt is not resolved",
