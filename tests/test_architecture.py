@@ -35,8 +35,6 @@ LONG_FILES = {
 LONG_FUNCTIONS = {
     "cdc_sync/app.py:build": "the wiring: a list of constructors, without a branch worth a name",
     "cdc_sync/pipeline.py:__init__": "a parameter and an attribute a line, and nothing else",
-    "tests/model/replica.py:__init__": "the wiring of a simulated process, like `build`",
-    "tests/test_corridor.py:__init__": "the wiring of a corridor to a server, like `build`",
 }
 
 
