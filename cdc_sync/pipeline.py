@@ -221,7 +221,7 @@ class Pipeline:
             if isinstance(errand, Rewind):
                 self._rewind(source, errand)
             else:
-                self._replay(errand)
+                self._replay(source, errand)
 
     def _rewind(self, source: Source, rewind: Rewind) -> None:
         """Read a partition again: a former owner may have written after us without knowing of us.
@@ -237,10 +237,12 @@ class Pipeline:
             source.seek(rewind.origin, rewind.offset)
         self._desk.done(rewind)
 
-    def _replay(self, replay: Replay) -> None:
+    def _replay(self, source: Source, replay: Replay) -> None:
         """Apply a dead letter's record like one that was read now, but for commits and the account."""
         record = replay.record
-        if not self._admission.is_known(record):
+        next_offset = source.next_offset(replay.origin)
+        is_passed = next_offset is not None and replay.offset < next_offset
+        if not is_passed or not self._admission.is_known(record):  # a rewind came in between, or no schema
             self._desk.again(replay)
             return
         span = Span(record, is_replay=True)

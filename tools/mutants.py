@@ -145,6 +145,7 @@ MUTANTS: Final = (
         "pipeline.py",
         "                lane.doubt()\n",
         "                pass\n",
+        (MODEL, "tests/model/test_model.py::test_who_takes_over_sees_what_the_dead_have_sent"),
     ),
     Mutant(
         "a doubt is not resolved",
@@ -221,6 +222,12 @@ MUTANTS: Final = (
         "                watched.seen = record.offset\n",
         "                pass\n",
         (MODEL, "tests/test_errands.py"),
+    ),
+    Mutant(
+        "a replay that was judged before a rewind is applied before what is read again",
+        "pipeline.py",
+        "if not is_passed or not self._admission",
+        "if not self._admission",
     ),
     Mutant(
         "a replay that moved with its partition is forgotten",

@@ -14,6 +14,7 @@ from cdc_sync.lane import Lane, Threads
 from cdc_sync.lease import Lease
 from cdc_sync.mappers import ENRICHMENTS, MAPPERS
 from cdc_sync.metrics import Metrics
+from cdc_sync.pace import Pace
 from cdc_sync.pipeline import Pipeline
 from cdc_sync.routing import Router
 from cdc_sync.sink import TypesenseSink
@@ -55,14 +56,16 @@ class Replica:
         self._corridor = Corridor(decoder(), router())
         lane_of: dict[str, Lane] = {}
         for names in router().lanes():
-            lane_of.update(dict.fromkeys(names, self._lane(names, self._sink(server, names))))
+            lane_of.update(dict.fromkeys(names, self._lane(names, server)))
         self.lanes = tuple(dict.fromkeys(lane_of.values()))
         self.clerk = SimClerk(hub, broker, process, decoder().identity)
         self.pipeline = self._pipeline(lane_of)
         self.source: SimSource | None = None
         hub.spawn(process, "poll", self._run)
 
-    def _lane(self, names: tuple[str, ...], sink: TypesenseSink) -> Lane:
+    def _lane(self, names: tuple[str, ...], server: Server) -> Lane:
+        pace = Pace(1, 8, answer_s=0.2, max_queued=3)
+        sink = self._sink(server, names, pace)
         return Lane(
             names[0],
             names,
@@ -74,7 +77,8 @@ class Replica:
             max_backoff_s=1.0,
             on_trouble=lambda lane, error, _: self._hub.tell("{} waits: {}", lane.name, error),
             now_ms=self._now_ms,
-            threads=Threads(self._condition, self._thread),
+            pace=pace,
+            threads=Threads(self._condition, self._thread, lambda: self._hub.now),
         )
 
     def _pipeline(self, lane_of: dict[str, Lane]) -> Pipeline:
@@ -126,13 +130,14 @@ class Replica:
         self._hub.tell("has stopped")
         self.process.is_dead = True
 
-    def _sink(self, server: Server, names: tuple[str, ...]) -> TypesenseSink:
+    def _sink(self, server: Server, names: tuple[str, ...], pace: Pace) -> TypesenseSink:
         connection = SimConnection(server, self.process, self._may_write)
         return TypesenseSink(
             cast(Connection, connection),
             lambda _: {name: f"{name}_1" for name in names},
             [e for e in ENRICHMENTS if e.parent in names],
             may_write=lambda: self.lease.is_held,
+            on_queued=pace.queued,
             clock=lambda: self._hub.now,
         )
 

@@ -190,6 +190,8 @@ class World:
         search = Search(record.partition, record.offset, None, {row: record.offset})
         evidence = searched(self.broker, search, decoder().identity)
         hub.sleep(hub.delay() * hub.random.choice((1, 10, 100)))
+        if key in self.broker.control_table:
+            return
         replay = Replay(
             f"dlq/0/{place}", *record.partition, record.offset, record.key, record.value, [], 0,
             evidence.to, int(hub.now * 1000),
