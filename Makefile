@@ -47,8 +47,8 @@ stack: $(READY)  ## the real Kafka, Connect with Debezium, and PostgreSQL, until
 chaos: $(READY)  ## a campaign of faults against replicas (SEED=17 MINUTES=30; a random seed, 5 minutes)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --minutes $(or $(MINUTES),5)
 
-bench: $(READY)  ## CPU an event of the whole daemon, beside the floor measured in the same run; the dispatcher's
-	$(BIN)/python -m bench.catch_up
+bench: $(READY)  ## the daemon beside a bare loop and beside Typesense's raw import, five runs each
+	$(BIN)/python -m bench
 	$(BIN)/python -m bench.dispatch
 	$(BIN)/python -m bench.webhooks
 	$(BIN)/python -m bench.fan_out

@@ -1,1 +1,5 @@
-"""Benchmarks: each prints a ratio against a floor that was measured in the same run."""
+"""Benchmarks of the whole daemon on a real broker: `make bench`, or `python -m bench --help`.
+
+Every figure stands beside one that was measured in the same run: the bare loop of `floor.py`, or the raw
+import of `ceiling.py`. Nothing fails by a clock.
+"""

@@ -2,7 +2,7 @@
 
     python -m bench.avro [--runs 9] [--daemon EVENTS]
 
-The events are those of `bench/kafka.py`, in Avro by the schemas of `schemas/avro/` and in JSON without and
+The events are those of `bench/events.py`, in Avro by the schemas of `schemas/avro/` and in JSON without and
 with its schema. Beside the decoder, fastavro alone: the whole message, and with a reader schema of the
 columns that are read. With `--daemon` the whole daemon reads so many of both from a real broker.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -21,8 +20,9 @@ from typing import Any
 
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
-from bench.catch_up import PREFIX, daemon
-from bench.kafka import event_of, fill_products, kafka
+from bench.daemon import NULL_SINK, catch_up
+from bench.events import products
+from bench.kafka import fill, kafka
 from cdc_sync.decoder import JsonDecoder, WireDecoder
 from cdc_sync.mappers import MAPPERS
 from cdc_sync.model import Partition, Record
@@ -31,7 +31,7 @@ from cdc_sync.routing import Router
 from tests.avro import KnownSchemas, RegistryServer
 
 SCHEMAS = Path(__file__).parents[1] / "schemas" / "avro"
-AVRO_PREFIX = "nx.avro.public"
+PREFIX = "nx.seller.public"
 EVENTS = 2_000
 KEY_ID, VALUE_ID = 1, 2
 
@@ -78,8 +78,7 @@ def with_schema(raw: bytes) -> bytes:
 
 def events(count: int) -> list[bytes]:
     """Events in JSON, each with values of its own."""
-    random_ = random.Random(1)
-    return [event_of(n, n, random_) for n in range(count)]
+    return [event.value for event in products(count)]
 
 
 def decoding(read: Read, values: Sequence[bytes]) -> Callable[[], None]:
@@ -145,16 +144,15 @@ def measure(runs: int) -> None:
 def measure_daemon(count: int, runs: int) -> None:
     """The whole daemon with a null sink, reading JSON and Avro in turn."""
     with kafka() as bootstrap, RegistryServer(REGISTRY) as registry:
-        fill_products(bootstrap, f"{PREFIX}.Product", count)
-        fill_products(bootstrap, f"{AVRO_PREFIX}.Product", count, encode=in_avro)
-        avro = {
-            "CDC_SYNC_KAFKA__TOPIC_PREFIX": AVRO_PREFIX,
-            "CDC_SYNC_SCHEMA_REGISTRY__URL": registry.url,
-        }
+        plain = fill(bootstrap, products(count))
+        encoded = fill(bootstrap, products(count), in_avro)
+        avro = NULL_SINK | {"CDC_SYNC_SCHEMA_REGISTRY__URL": registry.url}
         ratios = []
         for _ in range(runs):
-            base, ours = daemon(bootstrap, count), daemon(bootstrap, count, avro)
-            costs = [found["cpu_s"] / found["events"] * 1e6 for found in (base, ours)]
+            costs = [
+                catch_up(bootstrap, prefix, count, settings).cpu_us
+                for prefix, settings in ((plain, NULL_SINK), (encoded, avro))
+            ]
             ratios.append(costs[1] / costs[0])
             print(
                 f"daemon: JSON {costs[0]:6.2f} µs   Avro {costs[1]:6.2f} µs   ratio {ratios[-1]:.2f}",

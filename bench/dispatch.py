@@ -19,8 +19,8 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from bench.catch_up import cpu_s, peak_rss_mb
 from bench.kafka import kafka
+from bench.processes import cpu_s, peak_rss_mb
 from cdc_sync.dispatcher.context import Context
 from cdc_sync.dispatcher.events import Event, ProductUpdated
 from tests.e2e.daemon import Daemon

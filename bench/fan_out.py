@@ -22,7 +22,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from bench.catch_up import cpu_s, peak_rss_mb
+from bench.processes import cpu_s, peak_rss_mb
 from cdc_sync.dispatcher.edge import Edge
 from cdc_sync.dispatcher.hub import Hub
 from cdc_sync.dispatcher.metrics import Meters

@@ -1,26 +1,26 @@
-"""A real broker with real Debezium envelopes in it, for the benchmarks."""
+"""A real broker for the benchmarks, and what fills its topics."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from bench.events import Event
 from tools.stack.broker import broker
 from tools.stack.layout import RUNS
 from tools.stack.ledger import Ledger
 
-__all__ = ["event_of", "fill_products", "kafka"]
+__all__ = ["fill", "kafka", "make_topics", "producer_to"]
 
-EVENT = Path(__file__).with_name("product-event.json").read_bytes().strip()
+TABLES = ("Product", "ProductInfo")
 
 
 @contextlib.contextmanager
@@ -41,50 +41,44 @@ def kafka() -> Iterator[str]:
         part.stop()
 
 
-def event_of(product: int, n: int, random_: random.Random) -> bytes:
-    """The recorded envelope as the `n`th event, about this product."""
-    return (
-        EVENT.replace(b'"id":"p-1"', b'"id":"p-%d"' % product)
-        .replace(b'"sku":"CF-001"', b'"sku":"CF-%06d"' % product)
-        .replace(b'"stock":119', b'"stock":%d' % random_.randrange(100_000))
-        .replace(b'"base_price":"13.7500"', b'"base_price":"%d.%04d"' % (n % 900, n % 10_000))
-    )
-
-
-def fill_products(
-    bootstrap: str,
-    topic: str,
-    count: int,
-    *,
-    keys: int | None = None,
-    seed: int = 1,
-    encode: Callable[[bytes], bytes] = lambda raw: raw,
-) -> None:
-    """Produce so many Product events, one recorded Debezium envelope with its own key and values each.
-
-    `encode` turns a value or key from JSON into what is to be written.
-    """
+def make_topics(bootstrap: str) -> str:
+    """New topics of three partitions; their prefix."""
+    prefix = f"bench{time.time_ns()}.public"
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.create_topics([NewTopic(topic, 3, 1)])[topic].result(10)
-    random_ = random.Random(seed)
-    producer = Producer(
+    topics = [NewTopic(f"{prefix}.{table}", 3, 1) for table in TABLES]
+    for made in admin.create_topics(topics).values():
+        made.result(10)
+    return prefix
+
+
+def producer_to(bootstrap: str, linger_ms: int = 50) -> Producer:
+    """A producer that puts keys where Debezium puts them."""
+    return Producer(
         {
             "bootstrap.servers": bootstrap,
-            "linger.ms": 50,
+            "linger.ms": linger_ms,
             "partitioner": "murmur2_random",
             "compression.type": "lz4",
         }
     )
-    now_ms = time.time_ns() // 1_000_000
-    for n in range(count):
-        product = random_.randrange(keys) if keys else n
-        value = event_of(product, n, random_)
+
+
+def fill(bootstrap: str, events: Iterable[Event], encode: Callable[[bytes], bytes] = lambda raw: raw) -> str:
+    """New topics with these events in them; their prefix.
+
+    `encode` turns a value or key from JSON into what is to be written.
+    """
+    prefix = make_topics(bootstrap)
+    producer = producer_to(bootstrap)
+    for n, event in enumerate(events):
+        topic, value, key = f"{prefix}.{event.table}", encode(event.value), encode(event.key)
         while True:
             try:
-                producer.produce(topic, encode(value), encode(b'{"id":"p-%d"}' % product), timestamp=now_ms)
+                producer.produce(topic, value, key, event.partition)
                 break
             except BufferError:
                 producer.poll(0.1)
         if n % 1000 == 0:
             producer.poll(0)
     producer.flush()
+    return prefix

@@ -21,8 +21,8 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from bench.catch_up import cpu_s
 from bench.kafka import kafka
+from bench.processes import cpu_s
 from tests.e2e.daemon import Daemon
 from tools.stack.layout import free_port
 

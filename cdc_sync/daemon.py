@@ -112,8 +112,8 @@ class Daemon:
         for lane in self._lanes:
             lane.stop(max(0.0, deadline - time.monotonic()))
         source.close()
-        self._dead_letters.flush(2.0)
-        self._clerk.stop(2.0)
+        self._dead_letters.flush(1.0)
+        self._clerk.stop(1.0)
         self.health.stop()
         self._log.info("stopped", all_written=complete)
 

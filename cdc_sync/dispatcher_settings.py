@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from cdc_sync.section import Names, Section
+from cdc_sync.sections import Names, Section
 
 __all__ = ["DispatcherSettings"]
 

@@ -47,10 +47,11 @@ LEASE_LOOKS: Final = 100
 
 
 class Threads(NamedTuple):
-    """What a lane runs on and waits on; a simulation has threads of its own."""
+    """What a lane runs on, waits on and measures by; a simulation has threads and a clock of its own."""
 
     condition: Callable[[], threading.Condition] = threading.Condition
     thread: Callable[..., threading.Thread] = threading.Thread
+    clock: Callable[[], float] = time.monotonic
 
 
 THREADS: Final = Threads()
@@ -95,6 +96,7 @@ class Lane:
         self._on_trouble = on_trouble
         self._on_recovery = on_recovery
         self._now_ms = now_ms
+        self._clock = threads.clock
         self._pace = pace or Pace()
         self._changed = threads.condition()
         self._waiting = Batch()
@@ -321,9 +323,9 @@ class Lane:
 
     def _attempt(self, batch: Batch) -> Sequence[Rejection]:
         def write() -> Sequence[Rejection]:
-            began = time.monotonic()
+            began = self._clock()
             rejections = self._sink.write(batch)
-            self._pace.answered(len(batch), time.monotonic() - began)
+            self._pace.answered(len(batch), self._clock() - began)
             return rejections
 
         return self._insist(write, batch.spans)

@@ -99,6 +99,7 @@ class Pipeline:
         self._newest: dict[str, Record] = {}
         self._committed_at = float("-inf")
         self._source: Source | None = None
+        self._is_ending = False
         self.has_joined = False
 
     # The corridor ----------------------------------------------------------------------------------
@@ -220,7 +221,7 @@ class Pipeline:
             if isinstance(errand, Rewind):
                 self._rewind(source, errand)
             else:
-                self._replay(errand)
+                self._replay(source, errand)
 
     def _rewind(self, source: Source, rewind: Rewind) -> None:
         """Read a partition again: a former owner may have written after us without knowing of us.
@@ -236,10 +237,12 @@ class Pipeline:
             source.seek(rewind.origin, rewind.offset)
         self._desk.done(rewind)
 
-    def _replay(self, replay: Replay) -> None:
+    def _replay(self, source: Source, replay: Replay) -> None:
         """Apply a dead letter's record like one that was read now, but for commits and the account."""
         record = replay.record
-        if not self._admission.is_known(record):
+        next_offset = source.next_offset(replay.origin)
+        is_passed = next_offset is not None and replay.offset < next_offset
+        if not is_passed or not self._admission.is_known(record):  # a rewind came in between, or no schema
             self._desk.again(replay)
             return
         span = Span(record, is_replay=True)
@@ -346,7 +349,9 @@ class Pipeline:
                     break
                 self._keep_lease(wait=True)
         self._settle()
-        if commit:
+        # In the end, `finish` has committed; a commit that waits while the consumer closes may never return
+        # (librdkafka gives an assignment up that it is about to make, and forgets who waits).
+        if commit and not self._is_ending:
             self._commit(wait=True)
         self._offsets.revoke(partitions)
         for span in [span for span in self._replays if span.partition in partitions]:
@@ -371,13 +376,14 @@ class Pipeline:
             if self._offsets.committable():
                 self._commit(wait=True)
             self._keep_lease(wait=True)
-            if self.is_quiet:
-                return True
-            if not self._is_waiting_for_broker and all(lane.is_idle or lane.trouble for lane in self._lanes):
+            if self.is_quiet or self._has_no_hope:
                 break
             self._sleep(0.02)
-        return False
+        self._is_ending = True
+        return self.is_quiet
 
     @property
-    def _is_waiting_for_broker(self) -> bool:
-        return bool(self._dead_letters.waiting or self._desk.looking)
+    def _has_no_hope(self) -> bool:
+        """Nothing is under way but what waits for a sink that is away."""
+        waits_for_broker = self._dead_letters.waiting or self._desk.looking
+        return not waits_for_broker and all(lane.is_idle or lane.trouble for lane in self._lanes)

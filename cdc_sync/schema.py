@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from msgspec import Struct
@@ -107,11 +108,12 @@ def field_matches(name: str, patterns: Iterable[str]) -> bool:
 LOOKUP_BITS: Final = 52
 
 
+@lru_cache(maxsize=32_768)
 def lookup_key(text: str) -> int:
     """A number that stands for a text in numeric filters, which know no quoting, folding or tokens.
 
     52 bits, so that it is exact wherever a double passes by. Collisions are harmless: whoever looks up
-    also compares the text.
+    also compares the text. Remembered, since a writer asks for each parent's before and after it writes.
     """
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> (64 - LOOKUP_BITS)

@@ -6,6 +6,7 @@ the thread that calls them, so the listener may settle and commit before partiti
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -25,6 +26,8 @@ Report = Callable[[str, Mapping[str, Any]], None]
 QUIET_ERRORS: Final = frozenset({KafkaError._PARTITION_EOF})
 ASK_S: Final = 2.0
 """How long the polling thread waits for a word of the broker."""
+CLOSE_S: Final = 3.0
+"""How long leaving the group may take."""
 WAITED_FOR: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
 
 
@@ -149,8 +152,16 @@ class KafkaSource:
         return low
 
     def close(self) -> None:
-        """Leave the group; the listener hears of the revocation."""
-        self._consumer.close()
+        """Leave the group; the listener hears of the revocation.
+
+        On a thread of its own, which is left behind when it does not end: the broker then gives us up by
+        itself, after the session.
+        """
+        closing = threading.Thread(target=self._consumer.close, name="close", daemon=True)
+        closing.start()
+        closing.join(CLOSE_S)
+        if closing.is_alive():
+            self._report("the group was not left", {"waited_s": CLOSE_S})
 
     def _subscribed(self) -> Consumer:
         consumer = Consumer({**self._config, "on_commit": self._on_commit, "error_cb": self._on_error})

@@ -47,28 +47,13 @@ class World:
         self.committed: dict[Partition, int] = {}
         self.letters = Letters()
         self.metrics = Metrics("test")
-        [self.collection] = [c for c in Router(MAPPERS).collections if c.name == "categories"]
         [mapper] = [m for m in MAPPERS if m.table == "Category"]
         router = Router([mapper])
+        [self.collection] = router.collections
         decoder = JsonDecoder("nx.seller.public", router.reads)
         corridor = Corridor(decoder, router)
         lease = Lease(6.0, time.monotonic)
-        self.admin = Collections(client_of([server.url], server.api_key))
-        self.connection = Connection([server.url], server.api_key)
-        self.lane = Lane(
-            "categories",
-            ["categories"],
-            TypesenseSink(
-                self.connection,
-                resolver(self.admin, [self.collection], lambda *_: None),
-                resolve_every_s=0.0,
-            ),
-            corridor.change_of,
-            max_waiting_bytes=10_000_000,
-            max_waiting_documents=10_000,
-            max_backoff_s=0.05,
-            may_write=lambda: lease.is_held,
-        )
+        self.lane = self.make_lane(corridor, lease)
         self.pipeline = Pipeline(
             corridor,
             {"categories": self.lane},
@@ -82,6 +67,22 @@ class World:
         )
         self.source = FakeSource(self.log, self.committed)
         self.source.listener = self.pipeline
+
+    def make_lane(self, corridor: Corridor, lease: Lease) -> Lane:
+        """The lane with the real sink."""
+        self.admin = Collections(client_of([self.server.url], self.server.api_key))
+        self.connection = Connection([self.server.url], self.server.api_key)
+        resolve = resolver(self.admin, [self.collection], lambda *_: None)
+        return Lane(
+            "categories",
+            ["categories"],
+            TypesenseSink(self.connection, resolve, resolve_every_s=0.0),
+            corridor.change_of,
+            max_waiting_bytes=10_000_000,
+            max_waiting_documents=10_000,
+            max_backoff_s=0.05,
+            may_write=lambda: lease.is_held,
+        )
 
     def produce(self, first: int, count: int, **columns: Callable[[int], object]) -> None:
         """Rows with ids of their own; a column that is given is made from the number."""

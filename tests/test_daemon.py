@@ -14,11 +14,11 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from cdc_sync.config import SyncSettings
 from cdc_sync.daemon import STOP_LANES_S
 from cdc_sync.dlq.browse import Letters
 from cdc_sync.lane import ABORT_S
 from cdc_sync.reader import TopicReader
+from cdc_sync.sections import SyncSettings
 from cdc_sync.typesense_standin import Fault, StandIn
 from tests.avro import SCHEMAS, RegistryServer
 from tests.factories import PREFIX, Wire, key_bytes, row, value_bytes

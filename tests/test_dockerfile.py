@@ -14,8 +14,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from cdc_sync import __version__
-from cdc_sync.config import HttpSettings
 from cdc_sync.health import HealthServer
+from cdc_sync.sections import HttpSettings
 
 PROJECT = Path(__file__).parents[1]
 TEXT = re.sub(r"\\\n", " ", re.sub(r"(?m)^\s*#.*\n", "", (PROJECT / "Dockerfile").read_text("utf-8")))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cdc_sync.commands.doctor import findings
-from cdc_sync.config import SchemaRegistrySettings, Settings
+from cdc_sync.config import Settings
 from cdc_sync.decoder import JsonDecoder
 from cdc_sync.doctor import Finding, Level
 from cdc_sync.doctor.facts import (
@@ -42,6 +42,7 @@ from cdc_sync.mappers import MAPPERS
 from cdc_sync.mappers.products import PRODUCT
 from cdc_sync.model import Partition, Record
 from cdc_sync.routing import Router
+from cdc_sync.sections import SchemaRegistrySettings
 from cdc_sync.typesense_standin import StandIn
 from tests.avro import SCHEMAS, RegistryServer
 from tests.factories import PLACEHOLDER, key_bytes, row, value_bytes, wire_decoder

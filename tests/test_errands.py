@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 
@@ -127,6 +128,25 @@ def test_lost_partitions_are_read_again_by_whoever_has_them(world: World) -> Non
     rewind = decoded(value)
     assert isinstance(rewind, Rewind)
     assert (CATEGORY, 2, key) == (rewind.origin, rewind.offset, rewind.key)
+
+
+def test_nobody_is_asked_before_the_last_request_has_ended(world: World) -> None:
+    """What is read again before that would be undone by it."""
+    begun = threading.Event()
+    asked: list[int] = []
+
+    def slow() -> bool:
+        begun.set()
+        time.sleep(0.3)
+        asked.append(len(world.control))
+        return False
+
+    world.run_all("Category", "a")
+    world.sink.fails = slow
+    world.produce("Category", "b", category("b"))
+    world.run(until=begun.is_set)
+    world.pipeline.on_revoked({CATEGORY}, lost=True)
+    assert ([0], 1) == (asked, len(world.control))
 
 
 def test_nothing_is_asked_where_all_was_committed(world: World) -> None:

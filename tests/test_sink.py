@@ -363,18 +363,15 @@ def test_no_connection_is_used_before_its_barrier(standin: StandIn) -> None:
 
 def test_a_sink_that_is_opened_anew_comes_after_what_others_have_sent(standin: StandIn) -> None:
     """Somebody died with a request that is received and not applied: who takes over does not read past it."""
-    name = f"_{uuid.uuid4().hex[:8]}"
-    dead = OverHttp(standin.url, "xyz", name, read_timeout_s=0.3)
-    heir = OverHttp(standin.url, "xyz", name)
+    dead, heir = (OverHttp(standin.url, "xyz", "_heir", read_timeout_s=s) for s in (0.3, 10.0))
     heir.write(thing("a", name="0"))
-    dead.sink.open()
     standin.faults.add(Fault(kind="apply_late", seconds=1.0, path="import", count=1))
     with pytest.raises(SinkAmbiguous):
         dead.write(thing("a", name="1"))
     heir.sink.open()
     assert heir.stored("things")["a"]["name"] == "1"
-    dead.close()
-    heir.close()
+    for subject in (dead, heir):
+        subject.close()
 
 
 def test_a_poisoned_internal_batch_is_taken_apart(standin: StandIn, over_http: OverHttp) -> None:

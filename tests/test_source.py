@@ -24,6 +24,7 @@ class Listener:
         self.assigned: set[Partition] = set()
         self.revoked: list[tuple[set[Partition], bool]] = []
         self.committed: dict[Partition, int] = {}
+        self.heard: list[Mapping[Partition, int]] = []
 
     def on_assigned(self, partitions: Collection[Partition]) -> None:
         self.assigned |= set(partitions)
@@ -34,6 +35,7 @@ class Listener:
 
     def on_committed(self, offsets: Mapping[Partition, int], asked_at: float) -> None:
         self.committed |= offsets
+        self.heard.append(offsets)
 
 
 def config(address: str, group: str, **more: Any) -> dict[str, Any]:
@@ -115,6 +117,23 @@ def test_an_asynchronous_commit_is_heard_of(address: str) -> None:
     while not listener.committed and time.monotonic() < deadline:
         source.poll(10, 0.1)
     assert {Partition("asynchronous", 0): 3} == listener.committed
+    source.close()
+
+
+def test_a_renewal_does_not_take_back_a_commit_that_is_on_its_way(address: str) -> None:
+    """What was stored before is not committed again behind it."""
+    produce(address, "renewed", range(5))
+    listener = Listener()
+    partition = Partition("renewed", 0)
+    source = KafkaSource(config(address, "renewed-group"), ["renewed"], listener)
+    read(source, 5)
+    source.commit({partition: 1}, wait=True)
+    source.commit({partition: 3})
+    source.renew()
+    deadline = time.monotonic() + 20
+    while len(listener.heard) < 3 and time.monotonic() < deadline:
+        source.poll(1, 0.05)
+    assert [{partition: 1}, {partition: 3}, {partition: 3}] == listener.heard
     source.close()
 
 

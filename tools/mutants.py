@@ -63,7 +63,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "placeholders are written as values",
-        "decoder.py",
+        "decoder/json.py",
         "            after = self._placeholder.marked(after, self._key)\n",
         "            pass\n",
     ),
@@ -113,12 +113,14 @@ MUTANTS: Final = (
         "pipeline.py",
         "self._desk.ask_rewind(partition, offset)",
         "pass",
+        (MODEL, "tests/test_errands.py"),
     ),
     Mutant(
         "a rewind reads again, but the commit stays",
         "pipeline.py",
         "if next_offset is None or not source.commit({rewind.origin: rewind.offset}, wait=True):",
         "if next_offset is None:",
+        (MODEL, "tests/test_errands.py"),
     ),
     Mutant(
         "a rewind is asked for before the request in flight has ended",
@@ -129,6 +131,7 @@ MUTANTS: Final = (
         "        for partition, offset in self._offsets.uncommitted(partitions).items() if lost else ():\n"
         "            self._desk.ask_rewind(partition, offset)\n"
         "        self._drop(partitions, commit=not lost)\n",
+        (MODEL, "tests/test_errands.py"),
     ),
     Mutant(
         "no rewind where a revocation took longer than the lease",
@@ -142,6 +145,7 @@ MUTANTS: Final = (
         "pipeline.py",
         "                lane.doubt()\n",
         "                pass\n",
+        (MODEL, "tests/model/test_model.py::test_who_takes_over_sees_what_the_dead_have_sent"),
     ),
     Mutant(
         "a doubt is not resolved",
@@ -155,6 +159,7 @@ MUTANTS: Final = (
         "pipeline.py",
         "if isinstance(error, IncompleteError):",
         "if False:",
+        (MODEL, "tests/test_errands.py"),
     ),
     Mutant(
         "a revocation does not wait for the request in flight",
@@ -175,12 +180,13 @@ MUTANTS: Final = (
         "pipeline.py",
         "self._drop(partitions, commit=not lost)",
         "self._drop(partitions, commit=True)",
+        (MODEL, "tests/test_errands.py"),
     ),
     Mutant(
         "the earlier change wins",
         "compaction.py",
-        "pending.change = fold(pending.change, change)",
-        "pending.change = fold(change, pending.change)",
+        "fold(self.change, asked.change)  #",
+        "fold(asked.change, self.change)  #",
     ),
     Mutant(
         "deletes are made one batch late",
@@ -193,7 +199,7 @@ MUTANTS: Final = (
     Mutant(
         "a refused fold is not taken apart",
         "lane.py",
-        "if len(pending.records) == 1:",
+        "if not asked.later:",
         "if True:",
         (MODEL, "tests/test_lane.py"),
     ),
@@ -208,18 +214,27 @@ MUTANTS: Final = (
         "control/desk.py",
         "        if replay.searched_to >= next_offset:\n",
         "        if True:\n",
+        (MODEL, "tests/test_errands.py"),
     ),
     Mutant(
         "a replay does not see what is polled meanwhile",
         "control/desk.py",
         "                watched.seen = record.offset\n",
         "                pass\n",
+        (MODEL, "tests/test_errands.py"),
+    ),
+    Mutant(
+        "a replay that was judged before a rewind is applied before what is read again",
+        "pipeline.py",
+        "if not is_passed or not self._admission",
+        "if not self._admission",
     ),
     Mutant(
         "a replay that moved with its partition is forgotten",
         "pipeline.py",
         "            self._desk.again(self._replays.pop(span))",
         "            self._replays.pop(span)",
+        (MODEL, "tests/test_errands.py"),
     ),
 )
 

@@ -238,16 +238,18 @@ class AvroTable:
             else:
                 shape = self._envelope(schema, fields)
         except NO_SCHEMA as error:
-            raise DecodeError(f"schema {schema_id(value)} is not one that Connect writes: {error}") from error
+            raise no_schema(value, error) from error
         self.shapes[head_of(value)] = shape
         return shape
 
     def _envelope(self, schema: WriterSchema, fields: Mapping[str, Schema]) -> Shape:
         columns = self._columns(schema, schema.fields(fields.get("after", "null")))
+        ts_ms = schema.fields(fields.get("source", "null")).get("ts_ms", "long")
+        if kind_of(nullable(ts_ms)[0]) not in ("int", "long"):
+            raise ValueError("`source.ts_ms` is no number")
         read = schema.reader(
             (Take("op"), Take("source", inside=(Take("ts_ms"),)), Take("after", None, columns))
         )
-
         table, key, placeholder = self._table, self._key, self._placeholder
         may_be_partial = placeholder.in_avro
 
@@ -257,12 +259,12 @@ class AvroTable:
                 operation = WITH_ROW.get(op)
             except UNREADABLE as error:
                 raise unreadable(value, "value", error) from error
-            ts_ms = source[0] if type(source) is tuple else None
+            committed_ms = source[0] if type(source) is tuple and source[0] is not ABSENT else None
             if operation is None or type(after) is not tuple:
-                return self._without_row(record, op, ts_ms)
+                return self._without_row(record, op, committed_ms)
             if may_be_partial(value):
                 after = placeholder.marked(after, key)
-            return ChangeEvent(table, operation, None, after, ts_ms)
+            return ChangeEvent(table, operation, None, after, committed_ms)
 
         return shape
 
@@ -328,7 +330,10 @@ class AvroKeys:
         read = self._known.get(head_of(raw))
         if read is None:
             schema = found_schema(self._schemas, record, raw, "key")
-            read = self._known[head_of(raw)] = key_reader(schema)
+            try:
+                read = self._known[head_of(raw)] = key_reader(schema)
+            except NO_SCHEMA as error:
+                raise no_schema(raw, error) from error
         try:
             return key_of(read(raw))
         except UNREADABLE as error:
@@ -347,8 +352,8 @@ def key_reader(schema: WriterSchema) -> Callable[[bytes], Any]:
 def whole_value(schemas: Schemas, raw: bytes) -> Any:
     """All of a framed message as JSON would have it. Raises `DecodeError`, `TransientError`."""
     schema = writer_schema(schemas.find(schema_id(raw)))
-    convert = schema.as_json(schema.schema)
     try:
+        convert = schema.as_json(schema.schema)
         found = schema.read(raw)
     except UNREADABLE as error:
         raise unreadable(raw, "message", error) from error
@@ -370,6 +375,11 @@ def found_schema(schemas: Schemas, record: Record, raw: bytes, what: str) -> Wri
             f"{APICURIO}"
         )
     return writer_schema(schemas.find(schema_id(raw)))
+
+
+def no_schema(raw: bytes, error: Exception) -> DecodeError:
+    """A reason for a schema that says nothing about a row."""
+    return DecodeError(f"schema {schema_id(raw)} is not one that Connect writes: {error}")
 
 
 def unreadable(raw: bytes, what: str, error: Exception) -> DecodeError:

@@ -15,12 +15,13 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from cdc_sync.app import build
-from cdc_sync.config import HttpSettings, KafkaSettings, Settings, SyncSettings, TypesenseSettings
+from cdc_sync.config import Settings
 from cdc_sync.demo.broker import EmbeddedBroker
 from cdc_sync.dlq.browse import LetterLine, Letters
 from cdc_sync.errors import CdcSyncError
 from cdc_sync.log import configure_logging
 from cdc_sync.reader import TopicReader
+from cdc_sync.sections import HttpSettings, KafkaSettings, SyncSettings, TypesenseSettings
 from cdc_sync.typesense_standin import StandIn
 
 __all__ = ["API_KEY", "OUTCOMES", "Stage", "Totals"]

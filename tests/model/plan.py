@@ -7,7 +7,7 @@ from random import Random
 from typing import Literal, NamedTuple, get_args
 
 from tests.model.typesense import Fault, RequestFault
-from tests.model.workload import Step, steps
+from tests.model.workload import Step, Theme, steps
 
 __all__ = ["Plan", "ReplicaFault", "WorldFault", "plan_of"]
 
@@ -55,6 +55,7 @@ def plan_of(seed: int) -> Plan:
     seconds = random.choice((2.0, 8.0, 20.0))
     replicas = random.choice((1, 2, 2, 3))
     wildness = random.choice((0.0, 0.5, 1.0, 2.0))
+    theme: Theme = random.choice(get_args(Theme))
 
     def some(most: int) -> range:
         return range(int(random.random() * (most + 1) * wildness))
@@ -63,9 +64,12 @@ def plan_of(seed: int) -> Plan:
         seed,
         0,
         replicas,
-        tuple(steps(random, random.randint(4, 36), seconds)),
+        tuple(steps(random, theme, random.randint(4, 36), seconds)),
         tuple(replica_fault(random, replicas) for _ in some(3)),
-        tuple(world_fault(random, seconds) for _ in range(random.randint(0, 3) + len(some(3)))),
+        (
+            *(world_fault(random, seconds) for _ in range(random.randint(0, 3) + len(some(3)))),
+            *(mended_and_replayed(random, seconds) if theme == "letters" else ()),
+        ),
         tuple(request_faults(random, len(some(6)))),
         tuple(random.randint(1, 60) for _ in some(3)),
     )
@@ -84,6 +88,15 @@ def world_fault(random: Random, seconds: float) -> WorldFault:
     kind = random.choices(kinds, (4, 1, 3, 8, 1))[0]
     late = 8.0 if kind in ("replay", "mend") else 2.0
     return WorldFault(kind, random.random() * (seconds + late), random.randrange(1000))  # type: ignore[arg-type]
+
+
+def mended_and_replayed(random: Random, seconds: float) -> Iterator[WorldFault]:
+    """What was refused is taken from some time on, and letters are replayed after that."""
+    mended_at = (0.2 + random.random()) * seconds
+    yield WorldFault("mend", mended_at)
+    for _ in range(random.randint(1, 6)):
+        replayed_at = mended_at + random.random() * (seconds * 0.2 + 6.0)
+        yield WorldFault("replay", replayed_at, random.randrange(1000))
 
 
 def request_faults(random: Random, count: int) -> Iterator[tuple[int, RequestFault]]:

@@ -14,6 +14,7 @@ from cdc_sync.lane import Lane, Threads
 from cdc_sync.lease import Lease
 from cdc_sync.mappers import ENRICHMENTS, MAPPERS
 from cdc_sync.metrics import Metrics
+from cdc_sync.pace import Pace
 from cdc_sync.pipeline import Pipeline
 from cdc_sync.routing import Router
 from cdc_sync.sink import TypesenseSink
@@ -52,33 +53,44 @@ class Replica:
         self._hub = hub
         self._broker = broker
         self.lease = Lease(SESSION_S, lambda: hub.now)
-        corridor = Corridor(decoder(), router())
-        self._lane_of: dict[str, Lane] = {}
+        self._corridor = Corridor(decoder(), router())
+        lane_of: dict[str, Lane] = {}
         for names in router().lanes():
-            lane = Lane(
-                names[0],
-                names,
-                self._sink(server, names),
-                corridor.change_of,
-                may_write=lambda: self.lease.is_held,
-                max_waiting_bytes=20_000,
-                max_waiting_documents=4,
-                max_backoff_s=1.0,
-                on_trouble=lambda lane, error, _: hub.tell("{} waits: {}", lane.name, error),
-                now_ms=self._now_ms,
-                threads=Threads(self._condition, self._thread),
-            )
-            self._lane_of.update(dict.fromkeys(names, lane))
-        self.lanes = tuple(dict.fromkeys(self._lane_of.values()))
+            lane_of.update(dict.fromkeys(names, self._lane(names, server)))
+        self.lanes = tuple(dict.fromkeys(lane_of.values()))
         self.clerk = SimClerk(hub, broker, process, decoder().identity)
-        self.pipeline = Pipeline(
-            corridor,
-            self._lane_of,
+        self.pipeline = self._pipeline(lane_of)
+        self.source: SimSource | None = None
+        hub.spawn(process, "poll", self._run)
+
+    def _lane(self, names: tuple[str, ...], server: Server) -> Lane:
+        pace = Pace(1, 8, answer_s=0.2, max_queued=3)
+        sink = self._sink(server, names, pace)
+        return Lane(
+            names[0],
+            names,
+            sink,
+            self._corridor.change_of,
+            may_write=lambda: self.lease.is_held,
+            max_waiting_bytes=20_000,
+            max_waiting_documents=4,
+            max_backoff_s=1.0,
+            on_trouble=lambda lane, error, _: self._hub.tell("{} waits: {}", lane.name, error),
+            now_ms=self._now_ms,
+            pace=pace,
+            threads=Threads(self._condition, self._thread, lambda: self._hub.now),
+        )
+
+    def _pipeline(self, lane_of: dict[str, Lane]) -> Pipeline:
+        hub = self._hub
+        return Pipeline(
+            self._corridor,
+            lane_of,
             {c.name: [f"{PREFIX}.{t}" for t in router().tables_of(c.name)] for c in router().collections},
-            SimLetters(hub, broker, process),
+            SimLetters(hub, self._broker, self.process),
             DeadLetterLimit(count=1_000_000, share=1.0, window_s=60, clock=lambda: hub.now),
             self.lease,
-            Desk(self.clerk, decoder().identity, member=process.name, now_ms=self._now_ms),
+            Desk(self.clerk, decoder().identity, member=self.process.name, now_ms=self._now_ms),
             self.metrics,
             max_records=12,
             poll_timeout_s=POLL_S,
@@ -87,8 +99,6 @@ class Replica:
             clock=lambda: hub.now,
             sleep=hub.sleep,
         )
-        self.source: SimSource | None = None
-        hub.spawn(process, "poll", self._run)
 
     @property
     def is_quiet(self) -> bool:
@@ -120,13 +130,14 @@ class Replica:
         self._hub.tell("has stopped")
         self.process.is_dead = True
 
-    def _sink(self, server: Server, names: tuple[str, ...]) -> TypesenseSink:
+    def _sink(self, server: Server, names: tuple[str, ...], pace: Pace) -> TypesenseSink:
         connection = SimConnection(server, self.process, self._may_write)
         return TypesenseSink(
             cast(Connection, connection),
             lambda _: {name: f"{name}_1" for name in names},
             [e for e in ENRICHMENTS if e.parent in names],
             may_write=lambda: self.lease.is_held,
+            on_queued=pace.queued,
             clock=lambda: self._hub.now,
         )
 

@@ -39,6 +39,20 @@ def test_every_world_ends_as_promised() -> None:
             pytest.fail(report(seed), pytrace=False)
 
 
+def test_who_takes_over_sees_what_the_dead_have_sent() -> None:
+    """An enrichment is received and not applied for 15 s; meanwhile its sender dies, and the info is deleted.
+
+    Its heir finds the product as it should be: without a barrier it writes nothing, and the late one stays.
+    """
+    product = Step(1.3, "Product", 0, "put", 0)
+    info = Step(2.6, "ProductInfo", 1, "large", 0)
+    gone = Step(7.0, "ProductInfo", 1, "soft delete", 0)
+    for number in range(1, 60):
+        faults = ((number, RequestFault("death after", 15.0)),)
+        found, story = judged(Plan(0, 0, 2, (product, info, gone), (), (), faults, ()), has_story=True)
+        assert not found, "\n".join(story)
+
+
 @pytest.mark.xfail(reason="nobody is left to ask for a rewind, and Typesense has no fencing", strict=True)
 def test_who_wakes_too_late_sends_one_request_and_dies_leaves_nothing_behind() -> None:
     """It looked at its lease before it slept, and is killed before it has learnt that it lost the partition.

@@ -85,7 +85,12 @@ class Server:
     @property
     def is_idle(self) -> bool:
         """Whether everything that was received is executed."""
-        return not any(self._queues.values())
+        return not self.queued
+
+    @property
+    def queued(self) -> int:
+        """Writes that are received and not executed."""
+        return sum(map(len, self._queues.values()))
 
     def restart(self) -> None:
         """Connections are cut; what was executed is executed again, while reads are answered already."""
@@ -117,7 +122,7 @@ class Server:
         self._open.append(entry)
         self.hub.at(entry.ready_at, self._work)
 
-    def object_to_zombie(self, process: Process, asked: requests.Request) -> None:
+    def object_to_zombie(self, process: Process, asked: requests.Request | None) -> None:
         """A write is to be sent by somebody who may be no member any more."""
         if isinstance(asked, Write) and not is_derived(asked) and ids_of(asked):
             self.violations.append(f"{process.name} writes {told(asked)} without a lease")
@@ -211,7 +216,7 @@ class SimConnection:
     def request(self, operation: str, method: str, target: str, body: bytes | None = None) -> Answer:
         if self._epoch is None:
             raise SinkUnavailable("not connected")
-        asked = parsed(method, target, body)
+        asked = None if target == "/stats.json" else parsed(method, target, body)
         if not self._may_write():
             self._server.object_to_zombie(self.process, asked)
         fault = self._server.fault()
@@ -229,9 +234,17 @@ class SimConnection:
         if kind in ("503", "429"):
             self._used_at = self._hub.now
             return Answer(int(kind), b'{ "message": "Not Ready or Lagging"}')
+        if asked is None:
+            return self._stats()
         if isinstance(asked, requests.ReadById | requests.ReadByLookup):
             return self._read(asked, operation)
         return self._write(asked, operation, fault or RequestFault("slow", self._hub.delay()))
+
+    def _stats(self) -> Answer:
+        self._hub.pause()
+        if self._is_cut:
+            raise self._lost(SinkUnavailable, "stats")
+        return Answer(200, json.dumps({"pending_write_batches": self._server.queued}).encode())
 
     @property
     def _is_cut(self) -> bool:

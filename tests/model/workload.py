@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from cdc_sync.model import Partition, Record
 from tests.factories import CREATED_US, PLACEHOLDER, PREFIX, TABLES, Row, key_bytes, record, row, value_bytes
 
-__all__ = ["PARTITIONS", "Database", "Kind", "Label", "Step", "Written", "steps"]
+__all__ = ["PARTITIONS", "Database", "Kind", "Label", "Step", "Theme", "Written", "steps"]
 
 PARTITIONS = tuple(
     Partition(f"{PREFIX}.{table}", number)
@@ -43,9 +43,13 @@ WEIGHTS: dict[Kind, int] = {
     "put": 40, "large": 14, "soft delete": 8, "undelete": 9, "delete": 8, "replace": 5, "key": 3, "move": 10,
     "reinsert": 5, "garbage": 1, "unmappable": 1, "refused": 2, "explodes": 1,
 }  # fmt: skip
-LARGE_VALUES: dict[Kind, int] = {**WEIGHTS, "large": 40, "soft delete": 20, "undelete": 25, "delete": 15}
-LETTERS: dict[Kind, int] = {**WEIGHTS, "garbage": 6, "unmappable": 4, "refused": 30, "explodes": 6}
-INFOS: dict[Kind, int] = {**WEIGHTS, "soft delete": 20, "undelete": 20, "move": 40, "reinsert": 20}
+Theme = Literal["mixed", "large values", "letters", "infos"]
+THEMES: dict[Theme, dict[Kind, int]] = {
+    "mixed": WEIGHTS,
+    "large values": {**WEIGHTS, "large": 40, "soft delete": 20, "undelete": 25, "delete": 15},
+    "letters": {**WEIGHTS, "garbage": 6, "unmappable": 4, "refused": 40, "explodes": 6},
+    "infos": {**WEIGHTS, "soft delete": 20, "undelete": 20, "move": 40, "reinsert": 20},
+}
 
 
 class Step(NamedTuple):
@@ -80,11 +84,11 @@ class Written(NamedTuple):
     label: Label
 
 
-def steps(random: Random, count: int, seconds: float) -> Iterator[Step]:
+def steps(random: Random, theme: Theme, count: int, seconds: float) -> Iterator[Step]:
     """So many of them, over that time, in bursts or one by one; most are of products and their infos."""
+    kinds = THEMES[theme]
     tables = list(TABLES)
     weights = random.choice(([1, 1, 1, 1, 1, 6, 7], [0, 0, 0, 0, 0, 1, 1], [2, 2, 2, 2, 2, 3, 3]))
-    kinds = random.choice((WEIGHTS, LARGE_VALUES, LETTERS, INFOS))
     bursts = [random.random() * seconds for _ in range(random.choice((1, 3, count)))]
     for at in sorted(random.choice(bursts) + random.random() ** 3 for _ in range(count)):
         table = random.choices(tables, weights)[0]
@@ -109,7 +113,7 @@ class Database:
         row_id = id_of(table, step.row)
         exists = (table, row_id) in self.rows
         match step.kind:
-            case "put" | "large" if not exists:
+            case "put" | "large" | "refused" if not exists:
                 self._insert(table, row_id, step.version, is_large=step.kind == "large")
             case "put":
                 self._update(table, row_id, **changed(table, step.version))

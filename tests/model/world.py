@@ -9,6 +9,7 @@ from typing import Literal
 
 from cdc_sync.control.errands import Fate, Replay, Replayed, Rewind, decoded, encoded
 from cdc_sync.control.search import Search
+from cdc_sync.errors import RejectedError
 from cdc_sync.metrics import Metrics
 from tests.model.broker import SESSION_S, Broker
 from tests.model.hub import Hub, Process
@@ -177,7 +178,9 @@ class World:
         letters, hub = self.broker.letters, self.hub
         if not letters:
             return
-        place = choice % len(letters)
+        mendable = [n for n, letter in enumerate(letters) if letter.error == RejectedError.__name__]
+        places = mendable if mendable and choice % 4 else range(len(letters))
+        place = places[choice % len(places)]
         record = letters[place].record
         key = f"replay/dlq/0/{place}"
         if key in self.broker.control_table:
@@ -187,6 +190,8 @@ class World:
         search = Search(record.partition, record.offset, None, {row: record.offset})
         evidence = searched(self.broker, search, decoder().identity)
         hub.sleep(hub.delay() * hub.random.choice((1, 10, 100)))
+        if key in self.broker.control_table:
+            return
         replay = Replay(
             f"dlq/0/{place}", *record.partition, record.offset, record.key, record.value, [], 0,
             evidence.to, int(hub.now * 1000),
