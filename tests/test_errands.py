@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from cdc_sync.control.errands import Fate, Replay, Replayed, Rewind, decoded, encoded
-from cdc_sync.model import Partition, Record, Rejection
+from cdc_sync.model import Document, Partition, Record, Rejection
 from cdc_sync.model import Upsert as UpsertChange
 from tests.corridor import PREFIX, World, category, names
 from tests.factories import Wire, change, record, row
@@ -353,6 +353,31 @@ def test_a_rewind_takes_replays_along(world: World) -> None:
     world.run()
     assert "of the letter" == names(world)["a"]
     assert 0 == world.sample("accounting_errors_total", table="Category")
+
+
+def test_a_replay_that_was_looked_into_before_a_rewind_waits_for_its_record(world: World) -> None:
+    """What came before it in the log is read again, and must not come after it."""
+    tried: list[str] = []
+
+    def refuses(document: Document) -> bool:
+        tried.append(document["id"])
+        return bool(document["id"] == "last")
+
+    world.sink.refuses = refuses
+    for row_id in (*"abcdefghi", "last"):
+        world.produce("Category", row_id, category(row_id))
+    world.run()
+    [(record, _)] = world.letters.letters
+    world.clerk.is_away = True
+    key = ask(world, replay_of(record, 0))
+    turn(world)
+    world.source.may_go_back = True
+    ask(world, Rewind(*CATEGORY, 0, "them", 0))
+    turn(world, 1)
+    world.clerk.is_away = False
+    tried.clear()
+    world.run(until=lambda: isinstance(decoded(world.control[key]), Replayed))
+    assert tried.index("i") < tried.index("last")
 
 
 def test_a_tombstone_can_be_replayed(world: World) -> None:

@@ -138,7 +138,7 @@ MUTANTS: Final = (
         "pipeline.py",
         "if lost or not self._lease.is_held:",
         "if lost:",
-        (MODEL, "tests/test_pipeline.py"),
+        ("tests/test_pipeline.py", MODEL),
     ),
     Mutant(
         "no barrier where partitions are taken over",
@@ -221,6 +221,7 @@ MUTANTS: Final = (
         "pipeline.py",
         "if not is_passed or not self._admission",
         "if not self._admission",
+        ("tests/test_errands.py", MODEL),
     ),
     Mutant(
         "a replay that moved with its partition is forgotten",
