@@ -68,4 +68,5 @@ def probes(bootstrap: str, prefix: str, server: Server, seconds: float) -> Itera
             time.sleep(LOOK_S)
         yield (time.monotonic() - began) * 1000
         time.sleep(PROBE_EVERY_S)
+    producer.flush(10)
     connection.close()

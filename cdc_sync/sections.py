@@ -108,7 +108,7 @@ class KafkaSettings(Section):
         300_000, ge=10_000, description="How long a rebalance may wait for the work in flight (ms)."
     )
     queued_max_kbytes: int = Field(
-        16_384, ge=1_024, description="Records that librdkafka fetches ahead, at most (KiB)."
+        4_096, ge=1_024, description="Records that librdkafka fetches ahead, at most (KiB)."
     )
     extra: dict[str, Any] = Field(
         default_factory=dict,
