@@ -72,7 +72,7 @@ class Asked(Struct, eq=False, gc=False):
         return [self.record, *(asked.record for asked in self.later or ())]
 
     def fold_in(self, asked: Asked) -> None:
-        """Have the effect of both. Raises `MappingError`, and then this is as before."""
+        """Have the effect of both. Raises `IncompleteError`, and then this is as before."""
         self.change = asked.change = fold(self.change, asked.change)  # the mapped ones may be freed
         if self.later is None:
             self.later = [asked]

@@ -94,6 +94,11 @@ class SinkMisconfigured(TransientError):
 class LeaseExpired(TransientError):
     """Others may have our partitions by now: write nothing until the broker says that we are a member."""
 
+    def __init__(self) -> None:
+        super().__init__(
+            "the broker has not said lately that the partitions are still ours, so nothing is written"
+        )
+
 
 class DeadLetterUnavailable(TransientError):
     """The broker has not acknowledged a dead letter, so its record is not settled."""

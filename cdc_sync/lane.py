@@ -62,9 +62,9 @@ class Lane:
 
     `change_of` maps a record again, when a folded change has to be taken apart. `may_write` is whether what
     was read is certainly still ours to write (`lease.py`), `pace` says how much of what waits is written at
-    once. The lane's thread calls
-    `on_trouble(lane, error, is_new)` at every failed try, and `on_recovery(lane)` when the sink is back.
-    `crash` is an error that nobody expected: the lane has ended, and so should the process.
+    once. The lane's thread calls `on_trouble(lane, error, is_new)` at every failed try, and
+    `on_recovery(lane)` when it can write again. `crash` is an error that nobody expected: the lane has
+    ended, and so should the process.
     """
 
     def __init__(
@@ -357,9 +357,7 @@ class Lane:
                 return
             self._sleep(LEASE_LOOK_S)
             check()
-        raise LeaseExpired(
-            "the broker has not said lately that the partitions are still ours, so nothing is written"
-        )
+        raise LeaseExpired
 
     def _sleep(self, seconds: float) -> None:
         with self._changed:

@@ -12,7 +12,7 @@ All outcomes stand in the control topic, so a second run repeats nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -166,11 +166,6 @@ class Replayer:
         self._clock = clock
         self._asked: dict[str, LetterLine] = {}
         self._heard_at = clock()
-
-    @property
-    def asked(self) -> Collection[str]:
-        """The keys of what is asked for and not answered yet."""
-        return self._asked.keys()
 
     def record(self, fates: Iterable[Judged]) -> None:
         """Write down what needs nobody's work, so that no second run looks at it again."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any, Final
 
-from cdc_sync.errors import TransientError
+from cdc_sync.errors import LeaseExpired, TransientError
 from cdc_sync.lane import Lane
 from cdc_sync.log import get_logger
 from cdc_sync.metrics import Metrics
@@ -58,15 +58,15 @@ class Troubles:
             known = type(error) in self._away.values()
             self._away[lane.name] = type(error)
         if not known:
-            self._log.warning("waiting for typesense", lane=lane.name, reason=str(error))
+            self._log.warning(f"waiting for {waited_for(type(error))}", lane=lane.name, reason=str(error))
 
     def sink_back(self, lane: Lane) -> None:
         """A lane goes on; said when the last one does."""
         with self._lock:
-            self._away.pop(lane.name, None)
+            kind = self._away.pop(lane.name, TransientError)
             all_back = not self._away
         if all_back:
-            self._log.info("typesense is back", lane=lane.name)
+            self._log.info(f"{waited_for(kind)} is back", lane=lane.name)
 
     def registry_away(self, error: TransientError, is_new: bool) -> None:
         """A schema could not be fetched; the first try that fails is said."""
@@ -103,3 +103,8 @@ class Troubles:
                 differences=differences,
                 cure=f"cdc-sync reindex {collection.name}",
             )
+
+
+def waited_for(kind: type[TransientError]) -> str:
+    """Whose word a lane waits for."""
+    return "the broker" if issubclass(kind, LeaseExpired) else "typesense"

@@ -173,6 +173,18 @@ def test_a_later_event_supersedes(is_polled_meanwhile: bool) -> None:
     assert ([], Fate.SUPERSEDED) == (world.serve(), world.fate(replay()))
 
 
+def test_a_later_event_supersedes_every_letter_of_its_row() -> None:
+    """One event may have two letters, after a crash, and both be asked for by two runs."""
+    world = World()
+    twins = [replay(), msgspec.structs.replace(replay(), letter="dlq/1/5")]
+    world.ask(*twins)
+    world.serve()
+    world.desk.passed([record(22, "a")])
+    for _ in twins:
+        world.clerk.answer()
+    assert ([], [Fate.SUPERSEDED] * 2) == (world.serve(), [world.fate(twin) for twin in twins])
+
+
 def test_an_earlier_event_that_is_read_again_supersedes_nothing() -> None:
     world = World()
     world.ask(replay())

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from cdc_sync.errors import RegistryUnavailable, SinkMisconfigured, SinkUnavailable
+from cdc_sync.errors import LeaseExpired, RegistryUnavailable, SinkMisconfigured, SinkUnavailable
 from cdc_sync.lane import Lane
 from cdc_sync.metrics import Metrics
 from cdc_sync.schema import Collection
@@ -45,6 +45,13 @@ class World:
 def world() -> Iterator[World]:
     with capture_logs() as said:
         yield World(said)
+
+
+def test_a_lease_that_ran_out_is_no_trouble_of_typesense(world: World) -> None:
+    """It is the broker's word that is missing."""
+    world.troubles.sink_away(world.lane, LeaseExpired(), True)
+    world.troubles.sink_back(world.lane)
+    assert ["waiting for the broker", "the broker is back"] == world.events()
 
 
 def test_an_outage_of_typesense_is_said_at_its_beginning_and_its_end(world: World) -> None:

@@ -105,8 +105,8 @@ MUTANTS: Final = (
     Mutant(
         "no look at the lease before a request",
         "sink/typesense.py",
-        "        if not self._may_write():\n            raise LeaseExpired(",
-        "        if False:\n            raise LeaseExpired(",
+        "        if not self._may_write():\n            raise LeaseExpired\n",
+        "        if False:\n            raise LeaseExpired\n",
     ),
     Mutant(
         "no rewind is asked for",

@@ -134,12 +134,13 @@ def fates_of(
     """What would become of each letter that is wanted and has no outcome."""
     from cdc_sync.app import make_corridor
     from cdc_sync.control.clerk import searched
+    from cdc_sync.control.errands import replay_key
     from cdc_sync.replay import candidates, is_settled, judged
 
     decoder, corridor = make_corridor(settings)
 
     def is_wanted(line: LetterLine, row: Identity | None) -> bool:
-        is_done = is_settled(entries.get(f"replay/{line.place}")) and not options.again
+        is_done = is_settled(entries.get(replay_key(str(line.place)))) and not options.again
         return not is_done and wanted(line, row, options)
 
     found = list(candidates(letters.all(), is_wanted, decoder.identity, corridor.change_of))

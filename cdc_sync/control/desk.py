@@ -99,14 +99,16 @@ class Desk:
         """These were polled; one of them may be a later event of a row that is looked into."""
         if not self._watched:
             return
-        wanted = {(w.replay.origin, w.row): w for w in self._watched.values()}
+        wanted: dict[tuple[Partition, Identity], list[Watched]] = {}
+        for watched in self._watched.values():
+            wanted.setdefault((watched.replay.origin, watched.row), []).append(watched)
         partitions = {partition for partition, _ in wanted}
         for record in records:
             if record.partition not in partitions:
                 continue
-            watched = wanted.get((record.partition, self._identity_of(record) or b""))
-            if watched is not None and record.offset > watched.replay.offset:
-                watched.seen = record.offset
+            for watched in wanted.get((record.partition, self._identity_of(record) or b""), ()):
+                if record.offset > watched.replay.offset:
+                    watched.seen = record.offset
 
     def done(self, errand: Errand, fate: Fate | None = None, reason: str = "") -> None:
         """The errand is done with: a replay with this fate."""

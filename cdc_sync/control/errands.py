@@ -15,7 +15,12 @@ from msgspec import Struct
 
 from cdc_sync.model import Headers, Partition, Record
 
-__all__ = ["Errand", "Fate", "Replay", "Replayed", "Rewind", "decoded", "encoded"]
+__all__ = ["Errand", "Fate", "Replay", "Replayed", "Rewind", "decoded", "encoded", "replay_key"]
+
+
+def replay_key(letter: str) -> str:
+    """Under which the replay of a letter, and what became of it, stand."""
+    return f"replay/{letter}"
 
 
 class Fate(str, Enum):
@@ -73,7 +78,7 @@ class Replay(Struct, frozen=True, tag="replay"):
     @property
     def key(self) -> str:
         """Which errand this is."""
-        return f"replay/{self.letter}"
+        return replay_key(self.letter)
 
     @property
     def origin(self) -> Partition:
@@ -101,7 +106,7 @@ class Replayed(Struct, frozen=True, tag="replayed"):
     @property
     def key(self) -> str:
         """Which errand this answers."""
-        return f"replay/{self.letter}"
+        return replay_key(self.letter)
 
 
 Errand = Rewind | Replay

@@ -162,7 +162,7 @@ class TypesenseSink:
 
     def _check_lease(self) -> None:
         if not self._may_write():
-            raise LeaseExpired("the broker has not said lately that the partitions are still ours")
+            raise LeaseExpired
 
     def _documents(self, collection: str) -> str:
         return f"/collections/{quote(self._names[collection], safe='')}/documents"
